@@ -1,0 +1,227 @@
+"""The link: what the node and a router worker tell each other, over one Unix socket per worker.
+
+Messages are msgpack with a four-byte big-endian length before each. Moments are CLOCK_MONOTONIC
+nanoseconds, which all processes of a machine share. What either side does with them is not
+known here.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from windlass.model.service import Mode
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class RevisionRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker must know of a revision to serve it."""
+
+    name: str
+    service: str
+    mode: Mode = Mode.CLOUDRUN
+    concurrency: int = 80  # requests in flight in one instance
+    target: int = 56  # in-flight up to which instances are packed: concurrency x utilization
+    max_instances: int = 100
+    shadow_concurrency: int = 80  # concurrency at which `packed` is computed, see RevisionReport
+    timeout: float = 300.0  # seconds a request may take
+    queue_wait: float = 10.0  # seconds a request may wait for a slot
+    max_body: int = 32 * 1024**2  # bytes of a request body; 0: unlimited
+    protocol: Literal["http1", "h2c"] = "http1"  # what its instances speak
+
+
+class Split(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a service's traffic."""
+
+    revision: str
+    percent: int
+    tag: str = ""
+
+
+class ServiceRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """A service's name and where its requests go."""
+
+    name: str
+    splits: tuple[Split, ...]
+
+
+class InstanceRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """A ready instance."""
+
+    id: str
+    revision: str
+    host: str
+    port: int
+    billed_start: int = 0  # ns of init that lambda's first invocation is billed for
+
+
+# From the node to a worker.
+
+
+class Routes(msgspec.Struct, frozen=True, kw_only=True, tag="routes"):
+    """The whole routing table; replaces the one before."""
+
+    services: tuple[ServiceRoute, ...]
+    revisions: tuple[RevisionRoute, ...]
+    domains: tuple[str, ...] = ("localhost",)  # NAME.DOMAIN routes to the service NAME
+    default_service: str = ""  # serves hosts that match none
+
+
+class InstanceReady(msgspec.Struct, frozen=True, tag="instance_ready"):
+    """Give it requests."""
+
+    instance: InstanceRoute
+
+
+class InstanceDraining(msgspec.Struct, frozen=True, tag="instance_draining"):
+    """Give it no new request; answer InstanceDrained when it has none."""
+
+    instance: str
+
+
+class InstanceGone(msgspec.Struct, frozen=True, tag="instance_gone"):
+    """It has ended: forget it; requests in flight there fail with 502 and this reason."""
+
+    instance: str
+    reason: str = ""
+
+
+class StartFailed(msgspec.Struct, frozen=True, tag="start_failed"):
+    """No instance comes up: answer those queued for the revision with 503 and this reason."""
+
+    revision: str
+    reason: str
+
+
+class Acknowledge(msgspec.Struct, frozen=True, tag="acknowledge"):
+    """Reports up to this sequence number are in the ledger: the worker may forget them."""
+
+    sequence: int
+
+
+class Drain(msgspec.Struct, frozen=True, tag="drain"):
+    """Accept no new connection, finish what is under way within `grace` seconds, report, end."""
+
+    grace: float
+
+
+ToWorker = (
+    Routes | InstanceReady | InstanceDraining | InstanceGone | StartFailed | Acknowledge | Drain
+)
+
+
+# From a worker to the node.
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
+    """First word of a worker, also after it lost the link and came back."""
+
+    worker: str  # same name for as long as the process lives
+    pid: int
+    instances: tuple[str, ...] = ()  # instances it still knows from before
+
+
+class Starved(msgspec.Struct, frozen=True, kw_only=True, tag="starved"):
+    """Requests wait for a revision and no slot is free: said at once, and again as more wait.
+
+    Never more than once per turn of the event loop.
+    """
+
+    revision: str
+    queued: int
+    in_flight: int
+
+
+class InstanceDrained(msgspec.Struct, frozen=True, tag="instance_drained"):
+    """Nothing is in flight there and nothing will be: it may be stopped."""
+
+    instance: str
+
+
+class InstanceUnreachable(msgspec.Struct, frozen=True, tag="instance_unreachable"):
+    """Connecting failed `failures` times in a row."""
+
+    instance: str
+    failures: int
+    reason: str
+
+
+class InstanceReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What an instance did since the report before."""
+
+    id: str
+    in_flight: int
+    requests: int  # requests that ended
+    busy: tuple[tuple[int, int], ...]  # closed stretches [begin, end) with in-flight > 0, in order
+    busy_since: int | None  # begin of the stretch that is still open
+    invocation_milliseconds: (
+        int  # sum over ended requests of their durations, each rounded up to 1 ms
+    )
+
+
+class RevisionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened to a revision's requests since the report before."""
+
+    name: str
+    in_flight: int  # now
+    queued: int  # now
+    demand: int  # integral of (in flight + queued) over time, request-nanoseconds
+    packed: int  # integral of ceil(in flight / shadow_concurrency), instance-nanoseconds
+    responses: tuple[tuple[int, int], ...]  # (status code, count), as the client saw them
+    latency: tuple[tuple[int, int], ...]  # (bucket of stats.LATENCY_BUCKETS, count)
+    latency_sum: int  # ns
+    cold_starts: tuple[int, ...]  # ns that each request that met a cold start waited
+    max_in_flight: int
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
+    """Sent every report interval while something changed; kept until acknowledged, so that none is
+    lost and none counted twice when the node is restarted."""
+
+    worker: str
+    sequence: int
+    begin: int  # ns; the stretch of time the report covers
+    end: int
+    revisions: tuple[RevisionReport, ...]
+    instances: tuple[InstanceReport, ...]
+
+
+ToNode = Hello | Starved | InstanceDrained | InstanceUnreachable | Report
+
+MAX_MESSAGE = 64 * 1024**2  # bytes; a longer length is a broken peer, not a message
+_LENGTH = struct.Struct(">I")
+_encoder = msgspec.msgpack.Encoder()
+_to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+_to_node: msgspec.msgpack.Decoder[ToNode] = msgspec.msgpack.Decoder(ToNode)
+
+
+def encode(message: ToWorker | ToNode) -> bytes:
+    """Return the message with its length before it."""
+    body = _encoder.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+async def read_for_worker(reader: asyncio.StreamReader) -> ToWorker:
+    """Read one message of the node.
+
+    Raises:
+        asyncio.IncompleteReadError: the link is closed.
+        msgspec.DecodeError: not a message.
+    """
+    return _to_worker.decode(await _read(reader))
+
+
+async def read_for_node(reader: asyncio.StreamReader) -> ToNode:
+    """Read one message of a worker; raises as `read_for_worker`."""
+    return _to_node.decode(await _read(reader))
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+    if length > MAX_MESSAGE:
+        raise msgspec.DecodeError(f"a message of {length} bytes is over the limit of {MAX_MESSAGE}")
+    return await reader.readexactly(length)
