@@ -1,0 +1,255 @@
+"""The router's worker processes and the node's end of their links.
+
+Starts workers, replaces one that crashes, takes over those that an earlier node left serving, and
+passes messages both ways. What the messages mean is for whoever listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+import structlog
+
+from windlass.router import link
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+log = structlog.get_logger(__name__)
+
+BIND_FAILED = 3  # a worker's exit code when it cannot listen: starting it again would not help
+TAKE_OVER = 5.0  # seconds that a worker left by an earlier node has to say hello
+RESTART_PAUSE = 0.5  # seconds before a crashed worker is replaced, so that a broken one cannot spin
+MAX_BACKLOG = 16 * 1024**2  # bytes waiting for a worker that no longer reads its link
+
+
+class Listener(Protocol):
+    """Who hears what workers say. Synchronous: links are read one message at a time."""
+
+    def snapshot(self) -> Iterable[link.ToWorker]:
+        """Return all that a worker must know when it (re)connects."""
+
+    def starved(self, message: link.Starved) -> None:
+        """Requests wait and no slot is free."""
+
+    def drained(self, message: link.InstanceDrained) -> None:
+        """A draining instance has nothing in flight."""
+
+    def unreachable(self, message: link.InstanceUnreachable) -> None:
+        """An instance does not take connections."""
+
+    def reported(self, message: link.Report) -> None:
+        """A stretch of time was served."""
+
+    def worker_gone(self, worker: str) -> None:
+        """A worker's process ended without being asked to."""
+
+
+class CannotListen(Exception):
+    """A worker could not take its address; it has said why on stderr."""
+
+
+class Workers:
+    """Worker processes by name, each with its link once it has said hello."""
+
+    def __init__(
+        self, state: Path, command: Callable[[str], list[str]], listener: Listener
+    ) -> None:
+        self._state = state
+        self._command = command
+        self._listener = listener
+        self._links: dict[str, asyncio.StreamWriter] = {}
+        self._said_hello: dict[str, asyncio.Event] = {}
+        self._watches: list[asyncio.Task[None]] = []
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._server: asyncio.Server | None = None
+        self._stopping = False
+
+    @property
+    def socket(self) -> Path:
+        """The Unix socket that workers connect to."""
+        return self._state / "link.sock"
+
+    async def open(self, count: int) -> None:
+        """Listen, take over workers of an earlier node, start the others, wait for their hello.
+
+        Raises:
+            CannotListen: a worker could not take its address.
+        """
+        self.socket.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, self.socket)
+        self.socket.chmod(0o600)
+        for number in range(1, count + 1):
+            name = f"worker-{number}"
+            self._said_hello[name] = asyncio.Event()
+            if not await self._take_over(name):
+                await self._start(name)
+
+    def send(self, message: link.ToWorker) -> None:
+        """Tell every worker; one that is not linked now gets the snapshot when it comes back."""
+        data = link.encode(message)
+        for name, writer in list(self._links.items()):
+            writer.write(data)
+            if writer.transport.get_write_buffer_size() > MAX_BACKLOG:
+                log.warning("worker does not read its link, link closed", worker=name)
+                writer.transport.abort()
+
+    def acknowledge(self, worker: str, sequence: int) -> None:
+        """Tell a worker that its reports up to this one are safe."""
+        if writer := self._links.get(worker):
+            writer.write(link.encode(link.Acknowledge(sequence)))
+
+    async def close(self, grace: float) -> None:
+        """Drain every worker; kill what is left after `grace` seconds."""
+        self._stopping = True
+        self.send(link.Drain(grace))
+        deadline = asyncio.get_running_loop().time() + grace + 2.0
+        for name in list(self._said_hello):
+            remaining = deadline - asyncio.get_running_loop().time()
+            try:
+                await asyncio.wait_for(self._ended(name), max(0.1, remaining))
+            except TimeoutError:
+                log.warning("worker did not end in time, killed", worker=name)
+                self._kill(name)
+                await self._ended(name)
+            self._pid_file(name).unlink(missing_ok=True)
+        for watch in self._watches:
+            watch.cancel()
+        if self._server:
+            self._server.close()
+        self.socket.unlink(missing_ok=True)
+
+    async def _take_over(self, name: str) -> bool:
+        pid = self._left_running(name)
+        if pid is None:
+            return False
+        try:
+            await asyncio.wait_for(self._said_hello[name].wait(), TAKE_OVER)
+        except TimeoutError:
+            log.warning("worker of an earlier run does not answer, killed", worker=name, pid=pid)
+            self._kill(name)
+            await self._ended(name)
+            return False
+        log.info("worker taken over", worker=name, pid=pid)
+        self._watches.append(asyncio.create_task(self._watch_taken_over(name)))
+        return True
+
+    async def _start(self, name: str) -> None:
+        self._said_hello[name].clear()
+        # A session of its own: Ctrl-C in the terminal is for the node, which then drains workers.
+        process = await asyncio.create_subprocess_exec(
+            *self._command(name), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+        )
+        self._processes[name] = process
+        self._pid_file(name).write_text(str(process.pid))
+        hello = asyncio.create_task(self._said_hello[name].wait())
+        ended = asyncio.create_task(process.wait())
+        await asyncio.wait({hello, ended}, return_when=asyncio.FIRST_COMPLETED)
+        hello.cancel()
+        if ended.done():
+            self._pid_file(name).unlink(missing_ok=True)
+            if ended.result() == BIND_FAILED:
+                raise CannotListen(name)
+            raise RuntimeError(f"router worker {name} ended at its start: {ended.result()}")
+        log.info("worker started", worker=name, pid=process.pid)
+        self._watches.append(asyncio.create_task(self._watch(name, ended)))
+
+    async def _watch(self, name: str, ended: asyncio.Task[int]) -> None:
+        code = await ended
+        await self._replace(name, f"exit code {code}")
+
+    async def _watch_taken_over(self, name: str) -> None:
+        await self._ended(name)
+        await self._replace(name, "it was taken over: exit code unknown")
+
+    async def _replace(self, name: str, how: str) -> None:
+        if self._stopping:
+            return
+        log.error("worker ended, starting another", worker=name, how=how)
+        self._listener.worker_gone(name)
+        while not self._stopping:
+            await asyncio.sleep(RESTART_PAUSE)
+            try:
+                return await self._start(name)
+            except (CannotListen, RuntimeError, OSError) as error:
+                log.error("worker does not start, trying again", worker=name, why=str(error))
+
+    async def _ended(self, name: str) -> None:
+        if process := self._processes.get(name):
+            await process.wait()
+            return
+        while self._left_running(name) is not None:  # noqa: ASYNC110  (not our child: only its pid tells)
+            await asyncio.sleep(0.1)
+
+    def _kill(self, name: str) -> None:
+        process = self._processes.get(name)
+        pid = process.pid if process else self._left_running(name)
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _pid_file(self, name: str) -> Path:
+        return self._state / f"{name}.pid"
+
+    def _left_running(self, name: str) -> int | None:
+        try:
+            pid = int(self._pid_file(name).read_text())
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+        except (OSError, ValueError):
+            return None
+        # A pid may be another process's by now: ours names its link.
+        return pid if str(self.socket).encode() in words else None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        name = ""
+        try:
+            hello = await link.read_for_node(reader)
+            if not isinstance(hello, link.Hello) or hello.worker not in self._said_hello:
+                return
+            name = hello.worker
+            for message in self._listener.snapshot():
+                writer.write(link.encode(message))
+            self._links[name] = writer
+            self._said_hello[name].set()
+            while True:
+                self._dispatch(await link.read_for_node(reader))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the worker ended or will be back: its process is watched elsewhere
+        except msgspec.DecodeError as error:
+            log.error("worker said what is not a message, link closed", worker=name, why=str(error))
+        finally:
+            if self._links.get(name) is writer:
+                del self._links[name]
+            writer.close()
+
+    def _dispatch(self, message: link.ToNode) -> None:
+        match message:
+            case link.Starved():
+                self._listener.starved(message)
+            case link.InstanceDrained():
+                self._listener.drained(message)
+            case link.InstanceUnreachable():
+                self._listener.unreachable(message)
+            case link.Report():
+                self._listener.reported(message)
+            case link.Hello():
+                log.warning("worker said hello twice", worker=message.worker)
+
+
+def worker_command(
+    socket: Path, http: str, domains: Iterable[str], log_format: str
+) -> Callable[[str], list[str]]:
+    """Return the command line of a worker, as a function of its name."""
+    words = [sys.executable, "-m", "windlass.router", "--link", str(socket), "--http", http]
+    for domain in domains:
+        words += ["--domain", domain]
+    words += ["--log-format", log_format]
+    return lambda name: [*words, "--worker", name]
