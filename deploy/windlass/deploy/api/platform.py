@@ -1,0 +1,107 @@
+"""What the API needs of the platform behind it. The node is one; tests have one in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from windlass.deploy.api.schema import (
+        BillView,
+        BookView,
+        DecisionView,
+        EventView,
+        InstanceView,
+        LogLineView,
+        Problem,
+        Progress,
+        ServiceView,
+        StatusView,
+    )
+    from windlass.deploy.manifest import ServiceSpec
+    from windlass.model.service import Target, Template
+
+
+class Refused(Exception):
+    """The platform did not do what it was asked; the problem says why, and nothing was changed."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.title}: {problem.detail}" if problem.detail else problem.title)
+        self.problem = problem
+
+
+class Platform(Protocol):
+    """Every method that names a service raises Refused (404) where there is none of that name."""
+
+    def deploy(
+        self,
+        name: str,
+        template: Template,
+        *,
+        labels: Mapping[str, str],
+        traffic: bool,
+        health_check: bool,
+    ) -> AsyncIterator[Progress]:
+        """Make a revision of a service; the template is valid.
+
+        Yields Step and Notice, and Done last. Cancelled: the revision counts as failed.
+
+        Raises:
+            Refused: the image is not to be had (422), it does not come up (422), ...
+        """
+
+    def apply(self, spec: ServiceSpec) -> AsyncIterator[Progress]:
+        """Make the service what a manifest says; no new revision where the template is the same.
+
+        Yields and raises as `deploy`.
+        """
+
+    async def set_traffic(self, name: str, traffic: Sequence[Target]) -> ServiceView:
+        """Send the service's requests elsewhere.
+
+        Raises:
+            Refused: a revision is unknown or not ready (422).
+        """
+
+    async def delete(self, name: str) -> None:
+        """Drain and stop all instances of a service and forget it; its bill stays."""
+
+    async def services(self) -> list[ServiceView]:
+        """Return all services by name."""
+
+    async def describe(self, name: str) -> ServiceView:
+        """Return one service."""
+
+    async def instances(self, name: str) -> list[InstanceView]:
+        """Return the instances of a service that live, and those that ended lately."""
+
+    async def events(self, name: str) -> list[EventView]:
+        """Return what happened to a service, oldest first."""
+
+    async def explain(self, name: str) -> list[DecisionView]:
+        """Return the autoscaler's latest decisions for a service, oldest first."""
+
+    def logs(self, name: str, *, tail: int, follow: bool) -> AsyncIterator[LogLineView]:
+        """Yield the last `tail` lines of a service's instances; with `follow`, then those to come.
+
+        Raises Refused at the first step.
+        """
+
+    async def bill(self, service: str | None, book: str | None, since: float | None) -> BillView:
+        """Return the bill of one service or of all, with one book or with each.
+
+        `since`: Unix seconds; None: from the beginning. A deleted service's bill is to be had too.
+
+        Raises:
+            Refused: no service of that name was ever metered (404), no such book (404).
+        """
+
+    async def books(self) -> list[BookView]:
+        """Return the price books."""
+
+    async def metrics(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+
+    async def status(self) -> StatusView:
+        """Return how the platform itself runs."""

@@ -1,0 +1,240 @@
+"""What the admin API's answers and requests carry: stable names, plain values.
+
+Moments are Unix seconds, memory bytes, cpu thousandths of a vCPU; money and metered quantities are
+exact decimals, written as JSON strings. Nothing here knows how the values come about.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from windlass.deploy.violation import Violation
+from windlass.model.instance import Exit, State
+from windlass.model.service import Target, Template
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error as RFC 9457 has it, with the wrong fields and the container's last words."""
+
+    type: str = "about:blank"  # urn:windlass:NAME where there is a name for it
+    title: str
+    status: int
+    detail: str = ""  # the fact, and the next step for the user
+    errors: tuple[Violation, ...] = ()
+    log_lines: tuple[str, ...] = ()  # the last lines of the instance that did not come up
+
+
+class TrafficView(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a service's traffic, with `latest` resolved."""
+
+    revision: str
+    percent: int
+    tag: str = ""
+    latest: bool = False  # follows the latest ready revision
+    url: str = ""  # of the tag
+
+
+class RevisionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One revision and the number of its instances by state."""
+
+    name: str
+    service: str
+    created: float
+    ready: bool  # has passed its health check or served
+    reason: str = ""  # why it is not ready
+    template: Template
+    instances: dict[State, int] = {}
+
+
+class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
+    """One service, its newest revision first."""
+
+    name: str
+    url: str
+    created: float
+    ready: bool
+    reason: str = ""  # why it is not ready
+    labels: dict[str, str] = {}
+    latest_created: str = ""
+    latest_ready: str = ""
+    traffic: tuple[TrafficView, ...] = ()
+    revisions: tuple[RevisionView, ...] = ()
+
+
+class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance, also one that ended a short while ago."""
+
+    id: str
+    service: str
+    revision: str
+    state: State
+    address: str = ""  # host:port as seen from this machine
+    in_flight: int = 0
+    requests: int = 0
+    started: float
+    ready: float | None = None
+    ended: float | None = None
+    reason: str = ""  # why it was started, or why it failed
+    exit: Exit | None = None
+
+
+class EventView(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened to a service."""
+
+    time: float
+    level: Literal["info", "warning"] = "info"
+    kind: str  # one word: Deployed, InstanceReady, StartFailed
+    service: str
+    revision: str = ""
+    instance: str = ""
+    message: str = ""
+
+
+class DecisionView(msgspec.Struct, frozen=True, kw_only=True):
+    """What the autoscaler decided for a revision, what it saw, and why."""
+
+    time: float
+    revision: str
+    desired: int
+    reason: str
+    ready: int = 0
+    starting: int = 0
+    in_flight: int = 0
+    queued: int = 0
+    stable_average: float | None = None  # requests over the stable window
+    panic_average: float | None = None  # requests over the panic window
+    panicking: bool = False
+
+
+class LogLineView(msgspec.Struct, frozen=True, kw_only=True):
+    """One line that an instance wrote."""
+
+    time: float
+    revision: str
+    instance: str
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+class UsageView(msgspec.Struct, frozen=True, kw_only=True):
+    """What was metered, whatever it may cost."""
+
+    requests: int = 0
+    cold_starts: int = 0
+    peak_instances: int = 0
+    instance_seconds: Decimal = Decimal(0)  # whole lives: the sum of the four below
+    startup_seconds: Decimal = Decimal(0)
+    busy_seconds: Decimal = Decimal(0)
+    idle_seconds: Decimal = Decimal(0)
+    shutdown_seconds: Decimal = Decimal(0)
+
+
+class BillLineView(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a bill: quantity times unit price."""
+
+    item: str  # cpu, memory, requests
+    quantity: Decimal
+    unit: str  # vCPU-second, GiB-second, request
+    unit_price: Decimal
+    amount: Decimal  # in the book's currency
+
+
+class BookBillView(msgspec.Struct, frozen=True, kw_only=True):
+    """The same usage priced with one book."""
+
+    book: str
+    title: str
+    mode: str  # the mode that the book prices: cloudrun or lambda
+    actual: bool  # the mode that the service ran in; False: what the other would have cost
+    billed_instance_seconds: Decimal
+    lines: tuple[BillLineView, ...]
+    total: Decimal
+    per_million_requests: Decimal | None = None  # None: no request yet
+    currency: str = "USD"
+    note: str = ""  # what is assumed
+
+
+class BillView(msgspec.Struct, frozen=True, kw_only=True):
+    """A service's bill, or everybody's where `service` is empty."""
+
+    service: str = ""
+    since: float
+    until: float
+    usage: UsageView
+    books: tuple[BookBillView, ...]
+
+
+class BookView(msgspec.Struct, frozen=True, kw_only=True):
+    """A price book that bills can be written with."""
+
+    name: str
+    title: str
+    mode: str
+    source: str
+    date: str  # on which the prices were read, ISO 8601
+
+
+class StatusView(msgspec.Struct, frozen=True, kw_only=True):
+    """The platform itself."""
+
+    version: str
+    runtime: str
+    http: str  # host:port where services are called
+    domains: tuple[str, ...]
+    workers: int
+    started: float
+    state: str  # directory
+    pid: int
+
+
+class DeployRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A new revision of a service, which is made where there is none."""
+
+    name: str
+    template: Template
+    labels: dict[str, str] = {}
+    traffic: bool = True  # False: what served goes on serving
+    health_check: bool = True  # start one instance and see it listen
+
+
+class TrafficRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a service's requests go from now on."""
+
+    traffic: tuple[Target, ...]
+
+
+# A deploy's progress, one JSON object per line; the last is Done or Failed.
+
+
+class Step(msgspec.Struct, frozen=True, tag="step", tag_field="kind"):
+    """A new step begins; the one before is done."""
+
+    message: str  # Pulling nginx:1.27
+
+
+class Notice(msgspec.Struct, frozen=True, tag="notice", tag_field="kind"):
+    """Something the user should know, such as a field that has no effect here."""
+
+    message: str
+
+
+class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", tag_field="kind"):
+    """The step goes on; sent by the API server so that no proxy or client gives up."""
+
+
+class Done(msgspec.Struct, frozen=True, tag="done", tag_field="kind"):
+    """It worked."""
+
+    service: ServiceView
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed", tag_field="kind"):
+    """It did not; what served before goes on serving."""
+
+    problem: Problem
+
+
+Progress = Step | Notice | Heartbeat | Done | Failed

@@ -1,0 +1,41 @@
+"""What `windlass up` can be told."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+RuntimeChoice = Literal["auto", "docker", "process", "oci"]
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """A host and port to listen on; port 0: any free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def default_state() -> Path:
+    """Return where the platform keeps its state: the XDG state directory of this user."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "windlass"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How the platform runs."""
+
+    runtime: RuntimeChoice = "auto"
+    http: ListenAddress = ListenAddress("127.0.0.1", 8080)
+    admin: ListenAddress = ListenAddress("127.0.0.1", 8090)
+    state: Path = field(default_factory=default_state)
+    domain: str = "localhost"  # services are called NAME.DOMAIN, and NAME.localhost always
+    default_service: str = ""  # serves hosts that name no service
+    log_format: Literal["text", "json"] = "text"
+    workers: int = 1
