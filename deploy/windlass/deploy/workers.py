@@ -177,7 +177,8 @@ class Workers:
         while not self._stopping:
             await asyncio.sleep(RESTART_PAUSE)
             try:
-                return await self._start(name)
+                await self._start(name)
+                return
             except (CannotListen, RuntimeError, OSError) as error:
                 log.error("worker does not start, trying again", worker=name, why=str(error))
 
