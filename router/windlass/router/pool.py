@@ -1,0 +1,264 @@
+"""A revision's slots and the queue before them: who gets which slot, first come first served.
+
+Every operation is O(1) (or O(requests it moves)) and takes the moment in nanoseconds; connections,
+clocks and the link are not known here.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from windlass.model.service import Mode
+from windlass.router.stats import InstanceCounts, RevisionCounts
+
+if TYPE_CHECKING:
+    from windlass.router.link import RevisionReport, RevisionRoute
+
+SECOND = 1_000_000_000  # ns
+MAX_QUEUE = 10_000  # requests that may wait for one revision, whatever its concurrency
+QUEUE_PER_SLOT = 10
+
+
+class Reason(StrEnum):
+    """Why a request was refused a place in the queue."""
+
+    QUEUE_FULL = "queue-full"
+    AT_LIMIT = "concurrency-limit"  # lambda mode: as many requests as instances are allowed
+
+
+class Refused(Exception):
+    """The request gets neither a slot nor a place in the queue."""
+
+    def __init__(self, reason: Reason, limit: int) -> None:
+        super().__init__(f"{reason}: {limit}")
+        self.reason, self.limit = reason, limit
+
+
+class Instance:
+    """An instance as its pool sees it."""
+
+    __slots__ = ("counts", "draining", "id", "in_flight", "open")
+
+    def __init__(self, instance_id: str, billed_start: int = 0) -> None:
+        self.id = instance_id
+        self.in_flight = 0
+        self.open = False  # may get requests: in a bucket of its pool
+        self.draining = False
+        self.counts = InstanceCounts(billed_start)
+
+
+InstanceT = TypeVar("InstanceT", bound=Instance)
+TicketT = TypeVar("TicketT")
+
+
+class Pool(Generic[InstanceT, TicketT]):
+    """The ready instances of one revision, and the requests that wait for a slot on them.
+
+    Open instances lie in buckets by their in-flight, and one integer has a bit set for each bucket
+    that is not empty, so that the fullest and the emptiest are found without a search.
+    """
+
+    __slots__ = (
+        "_buckets",
+        "_concurrency",
+        "_filled",
+        "_free",
+        "_target",
+        "_warm_since",
+        "counts",
+        "instances",
+        "queue",
+        "queue_limit",
+        "route",
+        "timeout",
+    )
+
+    def __init__(self, route: RevisionRoute, now: int) -> None:
+        self.counts = RevisionCounts(route.shadow_concurrency, now)
+        self.instances: dict[str, InstanceT] = {}
+        self.queue: OrderedDict[TicketT, int] = OrderedDict()  # ticket -> moment it began to wait
+        self._concurrency = 1 if route.mode is Mode.LAMBDA else route.concurrency
+        self._buckets: list[dict[InstanceT, None]] = [{} for _ in range(self._concurrency + 1)]
+        self._filled = 0  # bit n: bucket n is not empty
+        self._free = (1 << self._concurrency) - 1  # bits of buckets that still have a slot
+        self._warm_since = 0  # moment of the last step from no instance to one
+        self.configure(route)
+
+    def configure(self, route: RevisionRoute) -> None:
+        """Take new limits. A revision's concurrency is fixed for its life and stays."""
+        self.route = route
+        self.timeout = int(route.timeout * SECOND)
+        self._target = (1 << min(max(route.target, 0), self._concurrency)) - 1
+        self._limit_queue()
+
+    def acquire(self, ticket: TicketT, now: int) -> InstanceT | None:
+        """Return the instance on which the ticket has a slot now, or None: it waits in the queue.
+
+        The fullest instance below the target is chosen, so that idle ones empty; when there is
+        none, the least loaded one.
+
+        Raises:
+            Refused: the queue is full.
+        """
+        instance = self._take(now)
+        if instance is None:
+            self._wait(ticket, now)
+        return instance
+
+    def retry(self, ticket: TicketT, since: int, now: int) -> InstanceT | None:
+        """As acquire, for a ticket whose instance could not be reached: it waits at the head."""
+        instance = self._take(now)
+        if instance is None:
+            self.counts.advance(now)
+            self.counts.queued += 1
+            self.queue[ticket] = since
+            self.queue.move_to_end(ticket, last=False)
+        return instance
+
+    def release(self, instance: InstanceT, granted: int, now: int) -> TicketT | None:
+        """End a request that had its slot since `granted`; return the ticket that gets the slot."""
+        instance.counts.count_request(now - granted)
+        return self.give_back(instance, now)
+
+    def give_back(self, instance: InstanceT, now: int) -> TicketT | None:
+        """As release, for a request that never reached the instance: it is not counted."""
+        counts = self.counts
+        counts.advance(now)
+        if self.queue and instance.open:
+            counts.queued -= 1
+            ticket, since = self.queue.popitem(last=False)
+            if since < self._warm_since:
+                counts.cold_starts.append(now - since)
+            return ticket
+        counts.in_flight -= 1
+        level = instance.in_flight
+        if instance.open:
+            self._leave_bucket(instance)
+        instance.in_flight = level = level - 1
+        if not level:
+            instance.counts.end_busy(now)
+        if instance.open:
+            self._enter_bucket(instance)
+        return None
+
+    def add(self, instance: InstanceT, now: int) -> list[TicketT]:
+        """Take a ready instance; return the tickets, in their order, that get a slot on it."""
+        if not self.instances:
+            self._warm_since = now
+        self.instances[instance.id] = instance
+        self._limit_queue()
+        return self.open(instance, now, cold=True)
+
+    def open(self, instance: InstanceT, now: int, *, cold: bool = False) -> list[TicketT]:
+        """Let a known instance get requests (again); return the tickets that get a slot on it."""
+        if instance.open or instance.draining:
+            return []
+        instance.open = True
+        self._enter_bucket(instance)
+        tickets = []
+        while self.queue and instance.in_flight < self._concurrency:
+            self._leave_bucket(instance)
+            ticket, since = self.queue.popitem(last=False)
+            self._occupy(instance, now)
+            self.counts.queued -= 1
+            if cold or since < self._warm_since:
+                self.counts.cold_starts.append(now - since)
+            tickets.append(ticket)
+        return tickets
+
+    def close(self, instance: InstanceT) -> None:
+        """Give the instance no new request; those it has go on."""
+        if instance.open:
+            self._leave_bucket(instance)
+            instance.open = False
+
+    def drain(self, instance: InstanceT) -> None:
+        """Close the instance for good."""
+        self.close(instance)
+        instance.draining = True
+
+    def remove(self, instance: InstanceT) -> None:
+        """Forget an instance; what is still in flight there is released as ever."""
+        self.drain(instance)
+        self.instances.pop(instance.id, None)
+        self._limit_queue()
+
+    def cancel(self, ticket: TicketT, now: int) -> None:
+        """Take a ticket out of the queue: its client is gone."""
+        if ticket in self.queue:
+            self.counts.advance(now)
+            self.counts.queued -= 1
+            del self.queue[ticket]
+
+    def expire(self, now: int) -> list[TicketT]:
+        """Take out and return the tickets that have waited as long as the route allows."""
+        latest = now - int(self.route.queue_wait * SECOND)
+        expired = []
+        while self.queue and next(iter(self.queue.values())) <= latest:
+            expired.append(self._pop_waiting(now))
+        return expired
+
+    def dismiss(self, now: int) -> list[TicketT]:
+        """Take out and return all waiting tickets."""
+        return [self._pop_waiting(now) for _ in range(len(self.queue))]
+
+    def report(self, now: int) -> RevisionReport | None:
+        """Return what happened since the last report, None if nothing did."""
+        return self.counts.report(self.route.name, now)
+
+    def _take(self, now: int) -> InstanceT | None:
+        free = self._filled & self._free
+        if not free:
+            return None
+        below = free & self._target
+        level = (below or free & -free).bit_length() - 1
+        bucket = self._buckets[level]
+        instance, _ = bucket.popitem()  # the one last used: older ones stay idle
+        if not bucket:
+            self._filled ^= 1 << level
+        self._occupy(instance, now)
+        return instance
+
+    def _wait(self, ticket: TicketT, now: int) -> None:
+        counts = self.counts
+        if self.route.mode is Mode.LAMBDA:
+            if counts.in_flight + len(self.queue) >= self.route.max_instances:
+                raise Refused(Reason.AT_LIMIT, self.route.max_instances)
+        elif len(self.queue) >= self.queue_limit:
+            raise Refused(Reason.QUEUE_FULL, self.queue_limit)
+        counts.advance(now)
+        counts.queued += 1
+        self.queue[ticket] = now
+
+    def _pop_waiting(self, now: int) -> TicketT:
+        self.counts.advance(now)
+        self.counts.queued -= 1
+        return self.queue.popitem(last=False)[0]
+
+    def _occupy(self, instance: InstanceT, now: int) -> None:
+        """Give a slot of an open instance that is in no bucket, and put it into its bucket."""
+        counts = self.counts
+        counts.advance(now)
+        counts.in_flight = in_flight = counts.in_flight + 1
+        if in_flight > counts.max_in_flight:
+            counts.max_in_flight = in_flight
+        if not instance.in_flight:
+            instance.counts.begin_busy(now)
+        instance.in_flight += 1
+        self._enter_bucket(instance)
+
+    def _enter_bucket(self, instance: InstanceT) -> None:
+        self._buckets[instance.in_flight][instance] = None
+        self._filled |= 1 << instance.in_flight
+
+    def _leave_bucket(self, instance: InstanceT) -> None:
+        bucket = self._buckets[instance.in_flight]
+        del bucket[instance]
+        if not bucket:
+            self._filled ^= 1 << instance.in_flight
+
+    def _limit_queue(self) -> None:
+        instances = max(len(self.instances), 1)
+        self.queue_limit = min(QUEUE_PER_SLOT * self._concurrency * instances, MAX_QUEUE)

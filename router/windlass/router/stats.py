@@ -1,0 +1,139 @@
+"""Counters of one instance and of one revision between two reports: integers only, O(1) a change.
+
+Every method takes the moment (CLOCK_MONOTONIC nanoseconds); nothing here knows a clock or the link.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from windlass.router.link import InstanceReport, RevisionReport
+
+_MILLISECOND = 1_000_000
+
+# Upper bounds in ns, each included; a latency above the last has the index len(LATENCY_BUCKETS).
+LATENCY_BUCKETS: tuple[int, ...] = tuple(
+    milliseconds * _MILLISECOND
+    for milliseconds in (
+        *(1, 2, 5, 10, 25, 50, 100, 250, 500),
+        *(1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000),
+    )
+)
+
+
+class InstanceCounts:
+    """What one instance did since its last report."""
+
+    __slots__ = ("busy", "busy_since", "first_extra", "invocation_milliseconds", "requests")
+
+    def __init__(self, first_extra: int = 0) -> None:
+        """Count from nothing; `first_extra` ns are added to the first request's duration."""
+        self.busy: list[tuple[int, int]] = []
+        self.busy_since: int | None = None
+        self.requests = 0
+        self.invocation_milliseconds = 0
+        self.first_extra = first_extra
+
+    def begin_busy(self, now: int) -> None:
+        """In-flight went from 0 to 1."""
+        self.busy_since = now
+
+    def end_busy(self, now: int) -> None:
+        """In-flight went from 1 to 0."""
+        if self.busy_since is not None:
+            self.busy.append((self.busy_since, now))
+            self.busy_since = None
+
+    def count_request(self, duration: int) -> None:
+        """Count a request that held a slot for `duration` ns, rounded up to a millisecond."""
+        self.requests += 1
+        if self.first_extra:
+            duration += self.first_extra
+            self.first_extra = 0
+        self.invocation_milliseconds += -(-duration // _MILLISECOND)
+
+    def report(self, instance: str, in_flight: int) -> InstanceReport | None:
+        """Return what happened since the last report, None if nothing did, and start anew."""
+        if not (self.requests or self.busy or self.busy_since is not None):
+            return None
+        report = InstanceReport(
+            id=instance,
+            in_flight=in_flight,
+            requests=self.requests,
+            busy=tuple(self.busy),
+            busy_since=self.busy_since,
+            invocation_milliseconds=self.invocation_milliseconds,
+        )
+        self.busy = []
+        self.requests = self.invocation_milliseconds = 0
+        return report
+
+
+class RevisionCounts:
+    """What happened to one revision's requests since its last report."""
+
+    __slots__ = (
+        "at",
+        "cold_starts",
+        "demand",
+        "in_flight",
+        "latency",
+        "latency_sum",
+        "max_in_flight",
+        "packed",
+        "queued",
+        "responses",
+        "shadow",
+    )
+
+    def __init__(self, shadow_concurrency: int, now: int) -> None:
+        self.shadow = shadow_concurrency
+        self.at = now  # moment up to which the integrals are computed
+        self.in_flight = 0
+        self.queued = 0
+        self.demand = 0
+        self.packed = 0
+        self.max_in_flight = 0
+        self.responses: dict[int, int] = {}
+        self.latency = [0] * (len(LATENCY_BUCKETS) + 1)
+        self.latency_sum = 0
+        self.cold_starts: list[int] = []
+
+    def advance(self, now: int) -> None:
+        """Bring the integrals up to `now`; to be called before in_flight or queued change."""
+        passed = now - self.at
+        self.at = now
+        if passed and (self.in_flight or self.queued):
+            self.demand += passed * (self.in_flight + self.queued)
+            self.packed += passed * -(-self.in_flight // self.shadow)
+
+    def count_response(self, status: int, latency: int) -> None:
+        """Count an answer as the client saw it; `latency` in ns from request head to answer end."""
+        responses = self.responses
+        responses[status] = responses.get(status, 0) + 1
+        self.latency[bisect_left(LATENCY_BUCKETS, latency)] += 1
+        self.latency_sum += latency
+
+    def report(self, name: str, now: int) -> RevisionReport | None:
+        """Return what happened since the last report, None if nothing did, and start anew."""
+        self.advance(now)
+        if not (self.demand or self.responses or self.in_flight or self.queued):
+            return None
+        report = RevisionReport(
+            name=name,
+            in_flight=self.in_flight,
+            queued=self.queued,
+            demand=self.demand,
+            packed=self.packed,
+            responses=tuple(sorted(self.responses.items())),
+            latency=tuple((i, count) for i, count in enumerate(self.latency) if count),
+            latency_sum=self.latency_sum,
+            cold_starts=tuple(self.cold_starts),
+            max_in_flight=self.max_in_flight,
+        )
+        self.demand = self.packed = self.latency_sum = 0
+        self.max_in_flight = self.in_flight
+        self.responses = {}
+        self.latency = [0] * (len(LATENCY_BUCKETS) + 1)
+        self.cold_starts = []
+        return report
