@@ -1,0 +1,175 @@
+"""What annotations of a manifest ask for: scaling, mode and Windlass' own."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from windlass.deploy.manifest.section import Findings, convert
+from windlass.deploy.quantity import BadQuantity, read_duration
+from windlass.model.service import Mode, Scaling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+KNATIVE = "autoscaling.knative.dev/"
+GOOGLE = "run.googleapis.com/"
+OWN = "windlass.dev/"
+MODE, EXEC = f"{OWN}mode", f"{OWN}exec"
+HEALTH_CHECK_DISABLED = f"{GOOGLE}health-check-disabled"
+
+_ANNOTATIONS = {
+    "min_instances": ("min-scale", "minScale"),
+    "max_instances": ("max-scale", "maxScale"),
+    "target": ("target",),
+    "target_utilization": ("target-utilization-percentage", "targetUtilizationPercentage"),
+    "stable_window": ("window",),
+    "panic_window": ("panic-window-percentage", "panicWindowPercentage"),
+    "panic_threshold": ("panic-threshold-percentage", "panicThresholdPercentage"),
+    "scale_down_delay": ("scale-down-delay", "scaleDownDelay"),
+    "scale_to_zero_grace": (
+        "scale-to-zero-pod-retention-period",
+        "scaleToZeroPodRetentionPeriod",
+    ),
+}
+_INEFFECTIVE = ("initial-scale", "initialScale", "activation-scale", "activationScale")
+_FIXED = {"class": "kpa.autoscaling.knative.dev", "metric": "concurrency"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the annotations of a revision template ask for."""
+
+    scaling: Scaling
+    mode: Mode
+    exec: tuple[str, ...]
+    health_check: bool
+
+
+def annotation_path(path: str, field: str) -> str:
+    """Return where the annotation of a field of Scaling is looked for first."""
+    return f"{path}.{KNATIVE}{_ANNOTATIONS[field][0]}"
+
+
+def read_annotations(given: Mapping[str, str], path: str, findings: Findings) -> Asked:
+    """Read a revision template's annotations; those of other tools are let be."""
+    asked = Asked(
+        scaling=_scaling(given, path, findings),
+        mode=_take(given, MODE, _mode, Mode.CLOUDRUN, path, findings),
+        exec=_take(given, EXEC, _command, (), path, findings),
+        health_check=_take(given, HEALTH_CHECK_DISABLED, _truth, False, path, findings) is False,
+    )
+    known = {f"{KNATIVE}{name}" for names in _ANNOTATIONS.values() for name in names}
+    known |= {MODE, EXEC, HEALTH_CHECK_DISABLED}
+    for key, value in given.items():
+        _judge(key, value, known, path, findings)
+    return asked
+
+
+def warn_of_service_annotations(given: Mapping[str, str], path: str, findings: Findings) -> None:
+    """Note what annotations of the service itself do: nothing here."""
+    for key in given:
+        if key.startswith((KNATIVE, OWN)):
+            allowed = "this annotation under spec.template.metadata"
+            findings.wrong(f"{path}.{key}", given[key], allowed)
+        elif key.startswith(GOOGLE):
+            findings.ineffective(f"{path}.{key}")
+
+
+def _judge(key: str, value: str, known: set[str], path: str, findings: Findings) -> None:
+    """Note a key that is given and not read."""
+    if key in known:
+        return
+    place, name = f"{path}.{key}", key.partition("/")[2]
+    if key.startswith(KNATIVE) and name in _FIXED:
+        if value != _FIXED[name]:
+            findings.wrong(place, value, _FIXED[name])
+    elif key.startswith(GOOGLE) or (key.startswith(KNATIVE) and name in _INEFFECTIVE):
+        findings.ineffective(place)
+    elif key.startswith((KNATIVE, OWN)):
+        ours = sorted(name for name in known if name.startswith(key.partition("/")[0]))
+        findings.wrong(place, value, f"no such annotation; known here: {', '.join(ours)}")
+
+
+def _scaling(given: Mapping[str, str], path: str, findings: Findings) -> Scaling:
+    plain = Scaling()
+
+    def take(field: str, read: Callable[[str], T], default: T) -> T:
+        for name in _ANNOTATIONS[field]:
+            if KNATIVE + name in given:
+                return _take(given, KNATIVE + name, read, default, path, findings)
+        return default
+
+    window = take("stable_window", read_duration, plain.stable_window)
+    return Scaling(
+        min_instances=take("min_instances", _whole, plain.min_instances),
+        max_instances=take("max_instances", _whole, plain.max_instances),
+        target=take("target", _number, plain.target),
+        target_utilization=take("target_utilization", _percent, plain.target_utilization),
+        stable_window=window,
+        # Knative's panic window is a tenth of the stable one unless told otherwise.
+        panic_window=take("panic_window", _percent, 0.1) * window,
+        panic_threshold=take("panic_threshold", _percent, plain.panic_threshold),
+        scale_down_delay=take("scale_down_delay", read_duration, plain.scale_down_delay),
+        scale_to_zero_grace=take("scale_to_zero_grace", read_duration, plain.scale_to_zero_grace),
+    )
+
+
+def _take(
+    given: Mapping[str, str],
+    key: str,
+    read: Callable[[str], T],
+    default: T,
+    path: str,
+    findings: Findings,
+) -> T:
+    if key not in given:
+        return default
+    return convert(given[key], read, default, f"{path}.{key}", findings)
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise BadQuantity(text, "a whole number in quotes")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise BadQuantity(text, "a number in quotes")
+    return number
+
+
+def _percent(text: str) -> float:
+    return _number(text) / 100
+
+
+def _mode(text: str) -> Mode:
+    if text not in list(Mode):
+        raise BadQuantity(text, " or ".join(Mode))
+    return Mode(text)
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise BadQuantity(text, "'true' or 'false'")
+    return text == "true"
+
+
+def _command(text: str) -> tuple[str, ...]:
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError:
+        words = ()
+    if not words:
+        raise BadQuantity(text, "a command line; check its quotes")
+    return words
