@@ -19,7 +19,7 @@ from windlass.model.service import Target, Template
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An error as RFC 9457 has it, with the wrong fields and the container's last words."""
 
-    type: str = "about:blank"  # urn:windlass:NAME where there is a name for it
+    type: str = "about:blank"  # urn:windlass:problem:NAME where there is a name for it
     title: str
     status: int
     detail: str = ""  # the fact, and the next step for the user
