@@ -170,7 +170,7 @@ class Client:
                     problem = _decode(await response.read(), Problem, self.server)
                     raise Refused(problem)
                 yield response
-        except aiohttp.InvalidURL as error:
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise Unreachable(self.server, "not a URL such as http://127.0.0.1:8090") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
