@@ -47,7 +47,8 @@ class Table:
 
     __slots__ = ("_default", "_hosts", "default_service")
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, domains: tuple[str, ...] = ()) -> None:
+        """Index the routes, under their own domains and the given ones."""
         self._hosts: dict[bytes, Split | str] = {}
         self._default: Split | None = None
         self.default_service = routes.default_service
@@ -55,7 +56,7 @@ class Table:
             split = Split(service)
             if service.name == routes.default_service:
                 self._default = split
-            for domain in routes.domains:
+            for domain in (*routes.domains, *domains):
                 self._add_names(service, split, domain)
 
     def _add_names(self, service: ServiceRoute, split: Split, domain: str) -> None:

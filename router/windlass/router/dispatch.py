@@ -1,0 +1,242 @@
+"""What a worker knows: routes, pools, endpoints and clients; applies what the node says to them.
+
+The link and the listening socket are not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from windlass.router.errors import Problem
+from windlass.router.link import (
+    InstanceDraining,
+    InstanceGone,
+    InstanceReady,
+    InstanceReport,
+    RevisionReport,
+    Routes,
+    StartFailed,
+)
+from windlass.router.pool import SECOND, Pool
+from windlass.router.routes import Table
+from windlass.router.upstream import CONNECT_PAUSES, IDLE_LIMIT, Endpoint
+
+if TYPE_CHECKING:
+    from windlass.router.exchange import Exchange
+
+log = structlog.get_logger(__name__)
+
+MAX_ASIDE = 30  # seconds an unreachable instance is left alone, at most
+
+
+class Voice(Protocol):
+    """Tells the node; never waits."""
+
+    def starved(self, pool: Pool[Endpoint, Exchange]) -> None:
+        """Requests wait for the revision and no slot is free."""
+
+    def drained(self, instance: str) -> None:
+        """A draining instance has nothing in flight."""
+
+    def unreachable(self, instance: str, failures: int, reason: str) -> None:
+        """Connecting to an instance failed `failures` times in a row."""
+
+
+class Client(Protocol):
+    """A client's connection, as far as the worker watches over it."""
+
+    deadline: int  # ns; the moment at which `expire` is due, 0: none
+
+    def expire(self, now: int) -> None:
+        """The deadline is over."""
+
+    def drain(self, now: int, until: int) -> None:
+        """Serve no more than what is under way, or begins before `until`."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class Dispatch:
+    """Where an exchange gets its pool, and what the node's messages change."""
+
+    __slots__ = (
+        "_aside",
+        "_domains",
+        "_endpoints",
+        "_table",
+        "_voice",
+        "clients",
+        "draining",
+        "emptied",
+        "pools",
+    )
+
+    def __init__(self, voice: Voice, domains: tuple[str, ...] = ()) -> None:
+        self._voice = voice
+        self._domains = domains  # besides those in the node's routes
+        self._table = Table(Routes(services=(), revisions=()))
+        self._endpoints: dict[str, Endpoint] = {}
+        self._aside: set[Endpoint] = set()
+        self.pools: dict[str, Pool[Endpoint, Exchange]] = {}
+        self.clients: set[Client] = set()
+        self.draining = False
+        self.emptied = asyncio.Event()  # draining, and no client is left
+
+    # For exchanges.
+
+    def pool_for(self, host: bytes) -> Pool[Endpoint, Exchange]:
+        """Return the pool of the revision that serves a host.
+
+        Raises:
+            Problem: 404, there is none; 503, it is not known yet.
+        """
+        revision = self._table.revision(host)
+        pool = self.pools.get(revision)
+        if pool is None:
+            raise Problem(503, "no-revision", f"The revision {revision} is not known yet.")
+        return pool
+
+    def starved(self, pool: Pool[Endpoint, Exchange]) -> None:
+        """A request waits."""
+        self._voice.starved(pool)
+
+    def drained(self, endpoint: Endpoint) -> None:
+        """The last request of a draining instance ended."""
+        if not endpoint.gone:
+            endpoint.close_idle(before=1 << 63)
+            self._voice.drained(endpoint.id)
+
+    def set_aside(self, endpoint: Endpoint, reason: str, now: int) -> bool:
+        """Give an unreachable instance no requests for a while, unless it is the last one.
+
+        Returns whether another one may be tried.
+        """
+        endpoint.failures += 1
+        self._voice.unreachable(endpoint.id, endpoint.failures * len(CONNECT_PAUSES), reason)
+        pool = self.pools[endpoint.route.revision]
+        others = any(other.open for other in pool.instances.values() if other is not endpoint)
+        if others and endpoint.open:
+            log.warning("instance set aside", instance=endpoint.id, reason=reason)
+            pool.close(endpoint)
+            endpoint.aside_until = now + min(endpoint.failures, MAX_ASIDE) * SECOND
+            self._aside.add(endpoint)
+        return others
+
+    # For the node's messages.
+
+    def apply_routes(self, routes: Routes, now: int) -> None:
+        """Replace the routing table; pools of revisions that vanished finish what they have."""
+        for route in routes.revisions:
+            pool = self.pools.get(route.name)
+            if pool is None:
+                self.pools[route.name] = Pool(route, now)
+            else:
+                pool.configure(route)
+        self._table = Table(routes, self._domains)
+        current = {route.name for route in routes.revisions}
+        for name, pool in list(self.pools.items()):
+            counts = pool.counts
+            if name not in current and not (pool.instances or counts.in_flight or counts.queued):
+                del self.pools[name]
+
+    def add_instance(self, message: InstanceReady, now: int) -> None:
+        """Give a ready instance requests, first those that wait."""
+        route = message.instance
+        pool = self.pools.get(route.revision)
+        if pool is None:
+            log.warning("instance of an unknown revision", instance=route.id)
+            return
+        endpoint = self._endpoints.get(route.id)
+        if endpoint is None:
+            endpoint = self._endpoints[route.id] = Endpoint(route)
+            tickets = pool.add(endpoint, now)
+        else:
+            self._aside.discard(endpoint)
+            tickets = pool.open(endpoint, now)
+        for ticket in tickets:
+            ticket.grant(endpoint, now)
+
+    def drain_instance(self, message: InstanceDraining) -> None:
+        """Give an instance no new request; say so when it has none."""
+        endpoint = self._endpoints.get(message.instance)
+        if endpoint is None or endpoint.gone:
+            self._voice.drained(message.instance)
+            return
+        self.pools[endpoint.route.revision].drain(endpoint)
+        self._aside.discard(endpoint)
+        if not endpoint.in_flight:
+            self.drained(endpoint)
+
+    def remove_instance(self, message: InstanceGone, now: int) -> None:
+        """Forget an instance that has ended; what it has in flight fails."""
+        endpoint = self._endpoints.get(message.instance)
+        if endpoint is not None and not endpoint.gone:
+            self.pools[endpoint.route.revision].remove(endpoint)
+            self._aside.discard(endpoint)
+            endpoint.leave(message.reason, now)
+
+    def fail_start(self, message: StartFailed, now: int) -> None:
+        """Answer those who wait for an instance that does not come up."""
+        pool = self.pools.get(message.revision)
+        if pool is not None:
+            problem = Problem(503, "start-failed", f"No instance could start: {message.reason}")
+            for ticket in pool.dismiss(now):
+                ticket.refuse(problem, now)
+
+    # For the worker's clock.
+
+    def sweep(self, now: int) -> None:
+        """End what has lasted too long. Deadlines are met within one interval of the sweep."""
+        for client in [client for client in self.clients if 0 < client.deadline <= now]:
+            client.expire(now)
+        for pool in self.pools.values():
+            for ticket in pool.expire(now):
+                detail = f"No slot came free within {pool.route.queue_wait:g} s; try again later."
+                ticket.refuse(Problem(429, "queue-wait", detail, retry_after=1), now)
+        for endpoint in self._endpoints.values():
+            endpoint.close_idle(now - IDLE_LIMIT)
+        for endpoint in [endpoint for endpoint in self._aside if endpoint.aside_until <= now]:
+            self._aside.discard(endpoint)
+            for ticket in self.pools[endpoint.route.revision].open(endpoint, now):
+                ticket.grant(endpoint, now)
+
+    def report(self, now: int) -> tuple[list[RevisionReport], list[InstanceReport]]:
+        """Return what happened since the last call, and forget instances that are gone."""
+        revisions = [report for pool in self.pools.values() if (report := pool.report(now))]
+        instances = []
+        for endpoint in list(self._endpoints.values()):
+            done = endpoint.counts.report(endpoint.id, endpoint.in_flight)
+            if done is not None:
+                instances.append(done)
+            if endpoint.gone and not endpoint.in_flight:
+                del self._endpoints[endpoint.id]
+        return revisions, instances
+
+    def known_instances(self) -> tuple[str, ...]:
+        """Return the ids of the instances that are not gone."""
+        return tuple(name for name, endpoint in self._endpoints.items() if not endpoint.gone)
+
+    def drain(self, now: int, until: int) -> None:
+        """Let each client finish what is under way."""
+        self.draining = True
+        for client in list(self.clients):
+            client.drain(now, until)
+        self._note_empty()
+
+    def forget_client(self, client: Client) -> None:
+        """A client's connection is closed."""
+        self.clients.discard(client)
+        self._note_empty()
+
+    def _note_empty(self) -> None:
+        if self.draining and not self.clients:
+            self.emptied.set()
+
+    def abort_clients(self) -> None:
+        """Close the connections of all clients at once."""
+        for client in list(self.clients):
+            client.abort()

@@ -1,0 +1,239 @@
+"""One request between a client and an instance, whatever protocol each side speaks: it gets a
+slot, a connection, its retries, and gives all back. Neither side's bytes are known here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from windlass.router.errors import Problem
+from windlass.router.pool import Reason, Refused
+
+if TYPE_CHECKING:
+    from windlass.router.dispatch import Dispatch
+    from windlass.router.headers import RequestFields, ResponseHead
+    from windlass.router.pool import Pool
+    from windlass.router.upstream import Endpoint, UpstreamConnection
+
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+MAX_INSTANCES_TRIED = 3
+CLIENT_GONE = 499  # the status that is counted when the client did not wait, as nginx does
+
+
+class Exchange:
+    """What every client protocol builds on.
+
+    An HTTP/1 connection is itself the exchange of its current request, since it has one at a
+    time: nothing is made per request. A protocol with streams makes one per stream.
+    """
+
+    __slots__ = (
+        "began",
+        "dispatch",
+        "endpoint",
+        "fields",
+        "granted",
+        "method",
+        "pool",
+        "status",
+        "target",
+        "tried",
+        "upstream",
+    )
+
+    method: bytes
+    target: bytes
+    fields: RequestFields
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self.dispatch = dispatch
+        self.pool: Pool[Endpoint, Exchange] | None = None  # None: no request is under way
+        self.endpoint: Endpoint | None = None  # whose slot it has; None: waits in the queue
+        self.upstream: UpstreamConnection | None = None  # None: being connected
+        self.began = 0  # moments in ns
+        self.granted = 0
+        self.status = 0  # of the response, 0: none yet
+        self.tried = 0  # instances that could not be reached
+
+    # What the client's side of the exchange calls.
+
+    def begin(self, now: int) -> None:
+        """Find a slot for the request that method, target and fields hold."""
+        self.began = now
+        self.status = 0
+        self.tried = 0
+        try:
+            self.pool = pool = self.dispatch.pool_for(self.fields.host)
+            limit = pool.route.max_body
+            if limit and self.fields.length > limit:
+                raise body_too_large(limit)
+            endpoint = pool.acquire(self, now)
+        except Problem as problem:
+            self.refuse(problem, now)
+        except Refused as refused:
+            self.refuse(_too_many(refused), now)
+        else:
+            if endpoint is None:
+                self.dispatch.starved(pool)
+            else:
+                self.grant(endpoint, now)
+
+    def abandon(self, status: int, now: int) -> None:
+        """Give up the request, wherever it is: its client is gone, or its time is over."""
+        pool = self.pool
+        if pool is None:
+            return
+        if self.endpoint is None:
+            pool.cancel(self, now)
+        else:
+            if self.upstream is not None:
+                self.upstream.abort()
+                self.upstream = None
+                reached = True
+            else:
+                reached = not self.endpoint.cancel(self)
+            self._leave(now, reached)
+        pool.counts.count_response(status, now - self.began)
+        self.pool = None
+
+    # What pool and upstream call.
+
+    def grant(self, endpoint: Endpoint, now: int) -> None:
+        """Go on with the slot that the request has on the instance now."""
+        self.endpoint = endpoint
+        self.granted = now
+        endpoint.lend(self, now)
+
+    def refuse(self, problem: Problem, now: int) -> None:
+        """Answer a request that has no slot."""
+        pool, self.pool = self.pool, None
+        if pool is not None:
+            pool.counts.count_response(problem.status, now - self.began)
+        self.on_problem(problem, pool.route.service if pool is not None else "")
+
+    def complete(self, now: int) -> None:
+        """The response is handed over whole: free the slot, count, go on with what comes next."""
+        pool = self.pool
+        if pool is not None:
+            self.upstream = None
+            self._leave(now, reached=True)
+            pool.counts.count_response(self.status, now - self.began)
+            self.pool = None
+            self.on_complete(now)
+
+    def fail(self, problem: Problem, now: int) -> None:
+        """The instance did not answer, or not to the end."""
+        pool = self.pool
+        if pool is None:
+            return
+        self.upstream = None
+        self._leave(now, reached=True)
+        if self.status:
+            pool.counts.count_response(self.status, now - self.began)
+            self.pool = None
+            self.on_broken()
+        else:
+            self.refuse(problem, now)
+
+    def unreachable(self, reason: str, now: int) -> None:
+        """No connection to the instance could be made: try another one, nothing was sent."""
+        pool, endpoint = self.pool, self.endpoint
+        if pool is None or endpoint is None:
+            return
+        self.tried += 1
+        others = self.dispatch.set_aside(endpoint, reason, now)
+        self._leave(now, reached=False)
+        if not others or self.tried >= MAX_INSTANCES_TRIED:
+            detail = f"No connection to the instance {endpoint.id} could be made: {reason}."
+            self.refuse(Problem(502, "instance-unreachable", detail), now)
+        else:
+            self.retry(now)
+
+    def retry(self, now: int) -> None:
+        """Find another slot for a request of which nothing was sent and that has none now."""
+        pool = self.pool
+        if pool is not None:
+            endpoint = pool.retry(self, self.began, now)
+            if endpoint is None:
+                self.dispatch.starved(pool)
+            else:
+                self.grant(endpoint, now)
+
+    def lose_slot(self, now: int) -> None:
+        """The instance is gone before anything was sent to it: wait for another one."""
+        self._leave(now, reached=False)
+        self.retry(now)
+
+    def is_repeatable(self) -> bool:
+        """Tell whether the request may be sent again though the instance may have seen it."""
+        return self.fields.length == 0 and self.method in IDEMPOTENT and not self.fields.upgrade
+
+    def _leave(self, now: int, reached: bool) -> None:
+        """Give back the slot; `reached`: the instance had the request, so it counts."""
+        pool, endpoint = self.pool, self.endpoint
+        if pool is None or endpoint is None:
+            return
+        self.endpoint = None
+        if reached:
+            ticket = pool.release(endpoint, self.granted, now)
+        else:
+            ticket = pool.give_back(endpoint, now)
+        if ticket is not None:
+            ticket.grant(endpoint, now)
+        elif endpoint.draining and not endpoint.in_flight:
+            self.dispatch.drained(endpoint)
+
+    # What each client protocol implements.
+
+    def on_connected(self, upstream: UpstreamConnection) -> None:
+        """Send what is there of the request."""
+        raise NotImplementedError
+
+    def on_informational(self, head: ResponseHead) -> None:
+        """Pass on a 1xx."""
+        raise NotImplementedError
+
+    def on_response(self, head: ResponseHead, body: bytes, ended: bool) -> None:
+        """Pass on a response's head and what is there of its body."""
+        raise NotImplementedError
+
+    def on_data(self, data: bytes) -> None:
+        """Pass on a part of the response's body (of the tunnel, after a 101)."""
+        raise NotImplementedError
+
+    def on_end(self, trailers: bytes) -> None:
+        """End the response's body."""
+        raise NotImplementedError
+
+    def on_complete(self, now: int) -> None:
+        """The exchange is over and its slot free."""
+        raise NotImplementedError
+
+    def on_problem(self, problem: Problem, service: str) -> None:
+        """Answer with a problem; the exchange is over and nothing was answered yet."""
+        raise NotImplementedError
+
+    def on_broken(self) -> None:
+        """The response cannot be finished: show the client that it is not whole."""
+        raise NotImplementedError
+
+    def on_upstream_full(self) -> None:
+        """Hold back the request's body until on_upstream_ready."""
+        raise NotImplementedError
+
+    def on_upstream_ready(self) -> None:
+        """Go on with the request's body."""
+        raise NotImplementedError
+
+
+def body_too_large(limit: int) -> Problem:
+    """Return the problem of a request body over its revision's limit."""
+    return Problem(413, "body-too-large", f"The request body is over the limit of {limit} bytes.")
+
+
+def _too_many(refused: Refused) -> Problem:
+    if refused.reason is Reason.QUEUE_FULL:
+        detail = f"{refused.limit} requests wait already, which is the limit; try again later."
+    else:
+        detail = f"{refused.limit} requests are under way already: one for each instance allowed."
+    return Problem(429, refused.reason, detail, retry_after=1)

@@ -1,0 +1,449 @@
+"""HTTP/1.1 and 1.0 from clients: one connection, its requests one after another.
+
+Slots, retries and the instance's side are the exchange's and the upstream's concern.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic_ns
+from typing import TYPE_CHECKING, cast
+
+from windlass.router.body import RequestBody
+from windlass.router.chunked import encode_chunk
+from windlass.router.errors import Problem, bad_request
+from windlass.router.exchange import CLIENT_GONE, Exchange, body_too_large
+from windlass.router.grammar import (
+    HEAD_END,
+    Malformed,
+    has_bare_line_end,
+    parse_request_line,
+    parse_target,
+)
+from windlass.router.headers import Peer, RequestFields, read_request
+from windlass.router.pool import SECOND
+from windlass.router.responses import compose, connection_field
+
+if TYPE_CHECKING:
+    from windlass.router.dispatch import Dispatch
+    from windlass.router.headers import ResponseHead
+    from windlass.router.upstream import UpstreamConnection
+
+MAX_LINE = 8 * 1024  # bytes of a request line
+MAX_SECTION = 32 * 1024  # bytes of the header section
+MAX_PIPELINED = 64 * 1024  # bytes taken of requests that have to wait for their turn
+HEAD_TIME = 10 * SECOND  # ns from a head's first byte to its last
+IDLE_TIME = 75 * SECOND
+LINGER_TIME = 2 * SECOND  # ns in which a refused client may read why
+
+# What a connection awaits from its client.
+_HEAD, _BODY, _NOTHING, _TUNNEL, _END = range(5)
+
+
+class ClientConnection(Exchange, asyncio.Protocol):
+    """A client's connection, and the exchange of the request it serves at the moment."""
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_chunks_out",
+        "_keep",
+        "_last_fields",
+        "_last_section",
+        "_minor",
+        "_peer",
+        "_reading",
+        "_serving_buffer",
+        "_state",
+        "_transport",
+        "_unsent",
+        "_writable",
+        "deadline",
+    )
+
+    _transport: asyncio.Transport
+    _peer: Peer
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        super().__init__(dispatch)
+        self.deadline = 0
+        self._state = _HEAD
+        self._minor = 1
+        self._keep = True  # after this request, await another
+        self._buffer = bytearray()  # a head that is not whole yet, or requests to come
+        self._serving_buffer = False
+        self._reading = True
+        self._writable = True
+        self._body: RequestBody | None = None  # of the request under way, if it has one
+        self._unsent = b""  # what came of it before there was a connection to send it on
+        self._chunks_out = False  # the response goes out in chunks
+        # Most requests of a connection have the very fields of the one before: their bytes are
+        # compared instead of parsed.
+        self._last_section: bytes | None = None
+        self._last_fields = RequestFields()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._peer = Peer.of(self._transport)
+        self.deadline = monotonic_ns() + IDLE_TIME
+        self.dispatch.clients.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent."""
+        state = self._state
+        if state == _HEAD:
+            if not self._buffer:
+                end = data.find(HEAD_END)
+                if end >= 0:
+                    self._begin_request(data, end)
+                    return
+                self.deadline = monotonic_ns() + HEAD_TIME
+            self._buffer += data
+            self._serve_buffer(max(len(self._buffer) - len(data) - 3, 0))
+        elif state == _BODY:
+            assert self._body is not None
+            self._read_body(self._body, data)
+        elif state == _TUNNEL:
+            if self.upstream is not None:
+                self.upstream.send(data)
+        elif state == _NOTHING:
+            self._buffer += data
+            if len(self._buffer) > MAX_PIPELINED:
+                self._pause_reading()
+
+    # The request's head.
+
+    def _serve_buffer(self, searched: int = 0) -> None:
+        """Begin the buffered requests, as far as they are whole and the one before is answered."""
+        if self._serving_buffer:
+            return
+        self._serving_buffer = True
+        while self._buffer and self._state == _HEAD:
+            end = self._buffer.find(HEAD_END, searched)
+            if end < 0:
+                self._check_partial_head(searched)
+                break
+            data = bytes(self._buffer)
+            self._buffer.clear()
+            searched = 0
+            self._begin_request(data, end)
+        self._serving_buffer = False
+
+    def _check_partial_head(self, searched: int) -> None:
+        """Refuse early what cannot become a request any more."""
+        buffer = self._buffer
+        line_end = buffer.find(b"\r\n", 0, MAX_LINE + 2)
+        if has_bare_line_end(buffer, searched):
+            self._reject(bad_request("A line of the head is not ended by CRLF."))
+        elif line_end < 0 and len(buffer) > MAX_LINE:
+            self._reject(_line_too_long())
+        elif len(buffer) - line_end > MAX_SECTION:
+            self._reject(_section_too_large())
+
+    def _begin_request(self, data: bytes, end: int) -> None:
+        """Begin the request whose head ends in `data` at `end`."""
+        if data.startswith(b"\r\n"):  # RFC 9112 2.2: one empty line before a request is ignored
+            data = data[2:]
+            end = data.find(HEAD_END)
+            if end < 0:
+                self._buffer += data
+                return
+        line_end = data.find(b"\r\n", 0, end + 2)
+        if line_end > MAX_LINE:
+            self._reject(_line_too_long())
+            return
+        if end - line_end > MAX_SECTION:
+            self._reject(_section_too_large())
+            return
+        try:
+            self.method, target, minor = parse_request_line(data[:line_end])
+            section = data[line_end + 2 : end + 2]
+            if section == self._last_section and minor == 1 and target[0] == 0x2F:  # "/"
+                self.target = target
+                fields = self._last_fields
+            else:
+                fields = self._read_fields(target, minor, section)
+        except Malformed as error:
+            self._reject(bad_request(f"Not a valid request: {error}."))
+            return
+        except Problem as problem:
+            self._reject(problem)
+            return
+        self.fields = fields
+        self._minor = minor
+        self._keep = (minor == 1 or fields.keep_alive) and not fields.close
+        if self.dispatch.draining:
+            self._keep = False
+        rest = data[end + 4 :]
+        now = monotonic_ns()
+        self.status = 0
+        if fields.length == 0:
+            self._state = _NOTHING
+            if rest:
+                self._buffer += rest
+        else:
+            self._state = _BODY
+            self._body = RequestBody(fields.length)
+            if rest:
+                self._read_body(self._body, rest)
+            if self._state == _END:
+                return
+        self.deadline = 0
+        self.begin(now)
+        if self.pool is not None:
+            self.deadline = now + self.pool.timeout
+
+    def _read_fields(self, target: bytes, minor: int, section: bytes) -> RequestFields:
+        if self.method == b"CONNECT":
+            raise Malformed("CONNECT is not served")
+        self.target, authority = parse_target(self.method, target)
+        fields = read_request(section, minor, authority, self._peer)
+        if minor == 1 and not authority:
+            self._last_section, self._last_fields = section, fields
+        return fields
+
+    # The request's body.
+
+    def _read_body(self, body: RequestBody, data: bytes) -> None:
+        try:
+            part = body.feed(data)
+        except Malformed as error:
+            self._give_up(bad_request(f"Not a valid body: {error}."))
+            return
+        if self.upstream is None:
+            self._unsent += part
+            self._pause_reading()
+        elif self._is_too_large(body):
+            return
+        elif part:
+            self.upstream.send(part)
+        if body.ended:
+            self._state = _NOTHING
+            self._buffer += body.rest
+            if self.upstream is not None:
+                self.upstream.end(body.trailers)
+
+    def _is_too_large(self, body: RequestBody) -> bool:
+        """Refuse a body that passes the limit; one with a Content-Length was refused before."""
+        limit = self.pool.route.max_body if self.pool is not None else 0
+        if limit and body.received > limit:
+            self._give_up(body_too_large(limit))
+            return True
+        return False
+
+    def on_connected(self, upstream: UpstreamConnection) -> None:
+        """Send the request, with what is there of its body."""
+        upstream.begin(self)
+        body = self._body
+        if body is None or self._is_too_large(body):
+            return
+        self._resume_reading()
+        if self._unsent:
+            upstream.send(self._unsent)
+            self._unsent = b""
+        if body.ended:
+            upstream.end(body.trailers)
+
+    # The response.
+
+    def on_informational(self, head: ResponseHead) -> None:
+        """Pass on a 1xx; HTTP/1.0 has none."""
+        if self._minor == 1:
+            self._transport.write(head.plain)
+
+    def on_response(self, head: ResponseHead, body: bytes, ended: bool) -> None:
+        """Pass on a head, with what is there of the body."""
+        if head.length >= 0 and self._keep and self._minor == 1 and self._state == _NOTHING:
+            self._chunks_out = False
+            # One write for a small answer; a large body is not copied to be joined to its head.
+            if len(body) < MAX_PIPELINED:
+                self._transport.write(head.plain + body)
+            else:
+                self._transport.write(head.plain)
+                self._transport.write(body)
+            return
+        if head.status == 101:
+            self._begin_tunnel(head)
+            return
+        keep = self._keep and self._state == _NOTHING  # what is unread of a body stays unread
+        composed = compose(head, self.method, self._minor, keep)
+        self._keep, self._chunks_out = composed.keep, composed.in_chunks
+        self._transport.write(composed.head)
+        if body:
+            self.on_data(body)
+        if ended:
+            self.on_end(b"")
+
+    def _begin_tunnel(self, head: ResponseHead) -> None:
+        self._state = _TUNNEL
+        self._chunks_out = False
+        self._transport.write(head.plain)
+        if self._buffer and self.upstream is not None:
+            self.upstream.send(bytes(self._buffer))
+            self._buffer.clear()
+        self._resume_reading()
+
+    def on_data(self, data: bytes) -> None:
+        """Pass on a part of the response's body, or of the tunnel."""
+        self._transport.write(encode_chunk(data) if self._chunks_out else data)
+
+    def on_end(self, trailers: bytes) -> None:
+        """End the response's body."""
+        if self._chunks_out:
+            self._transport.write(b"0\r\n%b\r\n" % trailers)
+
+    def on_complete(self, now: int) -> None:
+        """Go on with the next request, or close."""
+        self._body = None
+        if self._state != _NOTHING or not self._keep:
+            self._close(now)
+            return
+        self._state = _HEAD
+        if self._buffer:
+            self.deadline = now + HEAD_TIME
+        else:
+            self.deadline = now + IDLE_TIME
+        if self._writable:
+            self._go_on()
+        else:
+            self._pause_reading()  # no other request before this answer is read
+
+    def _go_on(self) -> None:
+        self._resume_reading()
+        if self._buffer:
+            self._serve_buffer()
+
+    def on_problem(self, problem: Problem, service: str) -> None:
+        """Answer with a problem."""
+        head, body = problem.head_and_body(service)
+        now = monotonic_ns()
+        if self._state != _NOTHING:
+            self._keep = False  # what else comes on this connection is not known
+        head += connection_field(self._minor, self._keep)
+        is_head = self._state != _HEAD and self.method == b"HEAD"
+        self._transport.write(head + b"\r\n" + (b"" if is_head else body))
+        self._unsent = b""
+        self.on_complete(now)
+
+    def on_broken(self) -> None:
+        """Break off: the client must not take what it has for the whole."""
+        self._state = _END
+        self._transport.abort()
+
+    # The connection's end.
+
+    def _reject(self, problem: Problem) -> None:
+        """Answer what is no request, and close."""
+        self._state = _HEAD
+        self._buffer.clear()
+        self.on_problem(problem, "")
+
+    def _give_up(self, problem: Problem) -> None:
+        """End the exchange because of its request's body."""
+        answered = self.status != 0
+        service = self.pool.route.service if self.pool is not None else ""
+        self.abandon(self.status or problem.status, monotonic_ns())
+        if answered:
+            self.on_broken()
+        else:
+            self._state = _BODY
+            self.on_problem(problem, service)
+
+    def _close(self, now: int) -> None:
+        """Close once all is written. Closing with bytes unread would take the answer back."""
+        if (self._state == _NOTHING and not self._buffer) or self._state == _TUNNEL:
+            self._state = _END
+            self._transport.close()
+        elif self._state != _END:
+            self._state = _END
+            self._buffer.clear()
+            self.deadline = now + LINGER_TIME
+            self._resume_reading()
+            if self._transport.can_write_eof() and not self._transport.is_closing():
+                self._transport.write_eof()
+
+    def expire(self, now: int) -> None:
+        """The deadline is over."""
+        self.deadline = 0
+        if self.pool is not None:
+            seconds = f"{self.pool.route.timeout:g}"
+            if self._state == _TUNNEL:
+                self.abandon(self.status, now)
+                self._close(now)
+                return
+            detail = f"The request took longer than its revision's timeout of {seconds} s."
+            self._give_up(Problem(504, "request-timeout", detail))
+        elif self._state == _HEAD and self._buffer:
+            detail = f"The request's head did not come within {HEAD_TIME // SECOND} s."
+            self._reject(Problem(408, "head-timeout", detail))
+        else:
+            self._transport.abort()
+
+    def drain(self, now: int, until: int) -> None:
+        """Close if nothing is under way, else after it."""
+        self._keep = False
+        if self._state == _HEAD and not self._buffer:
+            used_just_now = self.deadline - IDLE_TIME > now - SECOND
+            if used_just_now:  # its next request may be on its way: serve that one too
+                self.deadline = min(until, now + SECOND)
+            else:
+                self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def eof_received(self) -> None:
+        """Let the transport close: a client that does not wait for its answer is gone."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client is gone: so is its request."""
+        self._state = _END
+        self.deadline = 0
+        self._unsent = b""
+        self.dispatch.forget_client(self)
+        self.abandon(self.status or CLIENT_GONE, monotonic_ns())
+
+    # Back-pressure.
+
+    def _pause_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._reading and not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()
+
+    def on_upstream_full(self) -> None:
+        """Hold the client back."""
+        self._pause_reading()
+
+    def on_upstream_ready(self) -> None:
+        """Take more of the client."""
+        self._resume_reading()
+
+    def pause_writing(self) -> None:
+        """The client does not keep up with the response."""
+        self._writable = False
+        if self.upstream is not None:
+            self.upstream.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The client takes more."""
+        self._writable = True
+        if self.upstream is not None:
+            self.upstream.resume_reading()
+        elif self._state == _HEAD:
+            self._go_on()
+
+
+def _line_too_long() -> Problem:
+    return Problem(414, "request-line-too-long", f"The request line is over {MAX_LINE} bytes.")
+
+
+def _section_too_large() -> Problem:
+    detail = f"The header section is over {MAX_SECTION} bytes."
+    return Problem(431, "header-section-too-large", detail)

@@ -1,0 +1,166 @@
+"""A router worker: listens for clients, keeps the link to the node, ends without losing a request.
+
+Run as `python -m windlass.router --link SOCKET --http HOST:PORT --worker NAME`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import gc
+import logging
+import signal
+import sys
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+
+import structlog
+import uvloop
+
+from windlass.router.dispatch import Dispatch
+from windlass.router.http1 import ClientConnection
+from windlass.router.node_link import NodeLink
+from windlass.router.pool import SECOND
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log = structlog.get_logger(__name__)
+
+BACKLOG = 4096  # connections that wait to be accepted; the kernel may allow fewer
+INTERVAL = 0.25  # seconds between reports, and between looks at deadlines
+GRACE = 10.0  # seconds for requests under way when told to end by a signal
+NODE_AWAY_LIMIT = 60.0  # seconds without the node after which the worker ends
+CANNOT_LISTEN = 3  # exit status
+
+
+class Worker:
+    """One worker process, from listening to its end."""
+
+    def __init__(self, link: str, name: str, domains: Sequence[str] = ()) -> None:
+        """Prepare a worker for the node at the Unix socket `link`; needs a running loop."""
+        self.link = NodeLink(link, name)
+        self.dispatch = Dispatch(self.link, tuple(domains))
+        self._server: asyncio.Server | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    async def listen(self, host: str, port: int) -> int:
+        """Listen for clients; return the port.
+
+        Raises:
+            OSError: the address cannot be had.
+        """
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: ClientConnection(self.dispatch), host, port, backlog=BACKLOG
+        )
+        bound: int = self._server.sockets[0].getsockname()[1]
+        log.info("listening", host=host, port=bound)
+        return bound
+
+    async def run(self) -> None:
+        """Serve until drained."""
+        link = asyncio.create_task(self.link.run(self.dispatch, self.drain))
+        try:
+            while self._draining is None or not self._draining.done():
+                self._tick()
+                if self._draining is None:
+                    await asyncio.sleep(INTERVAL)
+                else:
+                    await asyncio.wait([self._draining], timeout=INTERVAL)
+            self._draining.result()
+            self.link.report(self.dispatch, last=True)
+            await self.link.close()
+        finally:
+            link.cancel()
+            await asyncio.wait([link])
+
+    def drain(self, grace: float) -> None:
+        """Begin to end: finish what is under way, at most `grace` seconds long."""
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._finish(grace))
+
+    def _tick(self) -> None:
+        self.dispatch.sweep(monotonic_ns())
+        self.link.report(self.dispatch)
+        away = self.link.away_since
+        if away is not None and asyncio.get_running_loop().time() - away > NODE_AWAY_LIMIT:
+            if self._draining is None:
+                log.warning("the node is away: ending", seconds=NODE_AWAY_LIMIT)
+            self.drain(grace=3600.0)  # no request may take longer
+
+    async def _finish(self, grace: float) -> None:
+        dispatch = self.dispatch
+        log.info("draining", clients=len(dispatch.clients), grace=grace)
+        if self._server is not None:
+            self._server.close()
+        now = monotonic_ns()
+        dispatch.drain(now, now + int(grace * SECOND))
+        try:
+            async with asyncio.timeout(grace):
+                await dispatch.emptied.wait()
+        except TimeoutError:
+            dispatch.abort_clients()
+            await dispatch.emptied.wait()
+        log.info("drained")
+
+
+async def serve(options: argparse.Namespace) -> int:
+    """Run a worker until it is told to end; return the exit status."""
+    worker = Worker(options.link, options.worker, options.domain)
+    host, _, port = options.http.rpartition(":")
+    try:
+        await worker.listen(host.strip("[]"), int(port))
+    except OSError as error:
+        cause = "the address is in use" if error.errno == errno.EADDRINUSE else str(error)
+        print(
+            f"windlass: cannot listen on {options.http}: {cause}; "
+            "choose another one with --http HOST:PORT",
+            file=sys.stderr,
+        )
+        return CANNOT_LISTEN
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.drain, GRACE)
+    # What lives now lives as long as the process: the garbage collector need not look at it.
+    gc.collect()
+    gc.freeze()
+    await worker.run()
+    return 0
+
+
+def configure_logs(log_format: str) -> None:
+    """Log to stderr, for people (`text`) or for programs (`json`)."""
+    renderer: structlog.types.Processor = (
+        structlog.processors.JSONRenderer()
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a worker; return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m windlass.router", description=__doc__)
+    parser.add_argument("--link", required=True, help="Unix socket of the node")
+    parser.add_argument("--http", required=True, metavar="HOST:PORT", help="where to listen")
+    parser.add_argument("--worker", required=True, help="this worker's name")
+    parser.add_argument(
+        "--domain", action="append", default=[], help="a domain besides those the node names"
+    )
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
+    options = parser.parse_args(arguments)
+    if not options.http.rpartition(":")[2].isdigit():
+        parser.error(f"--http {options.http}: want HOST:PORT, as in 127.0.0.1:8080")
+    configure_logs(options.log_format)
+    return uvloop.run(serve(options))

@@ -1,0 +1,382 @@
+"""Kept-alive HTTP/1.1 connections to instances: requests out, responses in, strictly parsed.
+
+A connection in doubt is closed, never used again. Routing and slots are not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic_ns
+from typing import TYPE_CHECKING, cast
+
+from windlass.router.chunked import ChunkedBody, encode_chunk
+from windlass.router.errors import Problem, bad_response
+from windlass.router.grammar import HEAD_END, Malformed, parse_status_line
+from windlass.router.headers import CHUNKED, ResponseHead, read_response
+from windlass.router.pool import SECOND, Instance
+
+if TYPE_CHECKING:
+    from windlass.router.exchange import Exchange
+    from windlass.router.link import InstanceRoute
+
+MAX_HEAD = 64 * 1024  # bytes of a response's head
+CONNECT_TIMEOUT = 1.0  # seconds for one attempt
+CONNECT_PAUSES = (0.0, 0.01, 0.05)  # seconds before each attempt
+IDLE_LIMIT = 60 * SECOND  # ns that a connection is kept unused
+# Servers close connections that were idle, some after two seconds. A request that may not be
+# repeated is only risked on one that was used just now.
+FRESH = SECOND
+
+# What a connection awaits.
+_IDLE, _HEAD, _LENGTH, _CHUNKS, _CLOSE, _TUNNEL = range(6)
+
+
+class Endpoint(Instance):
+    """An instance with its connections."""
+
+    __slots__ = ("aside_until", "connecting", "connections", "failures", "gone", "idle", "route")
+
+    def __init__(self, route: InstanceRoute) -> None:
+        super().__init__(route.id, route.billed_start)
+        self.route = route
+        self.connections: set[UpstreamConnection] = set()
+        self.idle: dict[UpstreamConnection, None] = {}  # a stack: the last used is used next
+        self.connecting: dict[Exchange, asyncio.Task[None]] = {}
+        self.failures = 0  # requests in a row that found no connection
+        self.aside_until = 0  # moment until which it gets no request, 0: it is not set aside
+        self.gone = False
+
+    def lend(self, exchange: Exchange, now: int) -> None:
+        """Give the exchange a connection, at once or when one is made."""
+        if self.idle:
+            upstream, _ = self.idle.popitem()
+            if now - upstream.idle_since < FRESH or exchange.is_repeatable():
+                exchange.upstream = upstream
+                exchange.on_connected(upstream)
+                return
+            upstream.abort()
+        self.connect(exchange)
+
+    def connect(self, exchange: Exchange) -> None:
+        """Make a new connection for the exchange."""
+        task = asyncio.get_running_loop().create_task(self._connect(exchange))
+        self.connecting[exchange] = task
+
+    def cancel(self, exchange: Exchange) -> bool:
+        """Stop making a connection for the exchange; False if none was being made."""
+        task = self.connecting.pop(exchange, None)
+        return task is not None and (task.cancel() or True)
+
+    def close_idle(self, before: int) -> None:
+        """Close the connections that nobody has used since a moment."""
+        for upstream in list(self.connections):
+            if upstream.exchange is None and upstream.idle_since <= before:
+                upstream.abort()
+
+    def leave(self, reason: str, now: int) -> None:
+        """The instance is gone: end all that is under way there."""
+        self.gone = True
+        for exchange in list(self.connecting):
+            self.cancel(exchange)
+            exchange.lose_slot(now)
+        detail = reason or "it has ended"
+        for upstream in list(self.connections):
+            upstream.lose(f"The instance {self.id} is gone: {detail}.")
+
+    async def _connect(self, exchange: Exchange) -> None:
+        loop = asyncio.get_running_loop()
+        reason = ""
+        for pause in CONNECT_PAUSES:
+            if pause:
+                await asyncio.sleep(pause)
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    _, upstream = await loop.create_connection(
+                        lambda: UpstreamConnection(self), self.route.host, self.route.port
+                    )
+            except TimeoutError:
+                reason = f"no answer within {CONNECT_TIMEOUT} s"
+            except OSError as error:
+                reason = str(error)
+            else:
+                del self.connecting[exchange]
+                self.failures = 0
+                exchange.upstream = upstream
+                exchange.on_connected(upstream)
+                return
+        del self.connecting[exchange]
+        exchange.unreachable(reason, monotonic_ns())
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to an instance, serving one exchange at a time."""
+
+    __slots__ = (
+        "_buffer",
+        "_chunks",
+        "_chunks_out",
+        "_last_head",
+        "_last_raw",
+        "_left",
+        "_reading",
+        "_request_ended",
+        "_reusable",
+        "_state",
+        "_transport",
+        "endpoint",
+        "exchange",
+        "idle_since",
+        "used",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.exchange: Exchange | None = None
+        self.idle_since = 0
+        self.used = False  # has served a request: it may turn out to be closed
+        self._state = _IDLE
+        self._buffer = b""  # a head that is not whole yet
+        self._left = 0  # bytes of a body with Content-Length that are to come
+        self._chunks: ChunkedBody | None = None
+        self._chunks_out = False
+        self._request_ended = True
+        self._reusable = False
+        self._reading = True
+        # Most responses of a connection have the very head of the one before (but once a second,
+        # for the Date): its bytes are compared instead of parsed.
+        self._last_raw = b""
+        self._last_head: ResponseHead | None = None
+
+    # The request.
+
+    def begin(self, exchange: Exchange) -> None:
+        """Send the request's head."""
+        self.exchange = exchange
+        fields = exchange.fields
+        self._state = _HEAD
+        self._chunks_out = fields.length == CHUNKED
+        self._request_ended = fields.length == 0
+        self._transport.write(
+            b"%b %b HTTP/1.1\r\n%b\r\n" % (exchange.method, exchange.target, fields.block)
+        )
+
+    def send(self, data: bytes) -> None:
+        """Send a part of the request's body, or of the tunnel."""
+        self._transport.write(encode_chunk(data) if self._chunks_out else data)
+
+    def end(self, trailers: bytes) -> None:
+        """End the request's body."""
+        self._request_ended = True
+        if self._chunks_out:
+            self._transport.write(b"0\r\n%b\r\n" % trailers)
+
+    # The response.
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the instance sent."""
+        exchange = self.exchange
+        state = self._state
+        if exchange is None:
+            self.abort()  # nobody asked
+        elif state == _HEAD:
+            self._read_heads(exchange, self._buffer + data if self._buffer else data)
+        elif state == _LENGTH:
+            self._read_length(exchange, data)
+        elif state == _CHUNKS:
+            self._read_chunks(exchange, data)
+        else:
+            exchange.on_data(data)
+
+    def _read_heads(self, exchange: Exchange, data: bytes) -> None:
+        while True:
+            end = data.find(HEAD_END)
+            if end < 0:
+                self._buffer = data
+                if len(data) > MAX_HEAD:
+                    self._refuse(f"its head is over the limit of {MAX_HEAD} bytes")
+                return
+            raw = data[: end + 2]
+            if raw == self._last_raw and self._last_head is not None:
+                head = self._last_head
+            else:
+                try:
+                    head = self._parse(raw)
+                except Malformed as error:
+                    self._refuse(str(error))
+                    return
+            data = data[end + 4 :]
+            if head.status >= 200 or head.status == 101:
+                break
+            exchange.on_informational(head)
+        self._buffer = b""
+        if head.status == 101:
+            self._switch(exchange, head, data)
+        else:
+            self._respond(exchange, head, data)
+
+    def _parse(self, raw: bytes) -> ResponseHead:
+        line_end = raw.find(b"\r\n")
+        minor, status, reason = parse_status_line(raw[:line_end])
+        head = read_response(raw[line_end + 2 :], minor, status, reason)
+        self._last_raw, self._last_head = raw, head
+        return head
+
+    def _respond(self, exchange: Exchange, head: ResponseHead, data: bytes) -> None:
+        """Hand over a final head and what came behind it."""
+        exchange.status = head.status
+        self._reusable = not head.close
+        length = 0 if exchange.method == b"HEAD" or head.has_no_body else head.length
+        if length == len(data):
+            exchange.on_response(head, data, True)
+            self._complete(exchange)
+            return
+        if length >= 0:
+            self._state, self._left = _LENGTH, length
+        elif length == CHUNKED:
+            self._state, self._chunks = _CHUNKS, ChunkedBody()
+        else:
+            self._state, self._reusable = _CLOSE, False
+        if self._state == _CLOSE:
+            exchange.on_response(head, data, False)
+        elif self._state == _LENGTH and len(data) < length:
+            self._left -= len(data)
+            exchange.on_response(head, data, False)
+        else:
+            exchange.on_response(head, b"", False)
+            if data:
+                self.data_received(data)
+
+    def _read_length(self, exchange: Exchange, data: bytes) -> None:
+        if len(data) > self._left:
+            self._reusable = False  # more than announced: the rest is nobody's
+            data = data[: self._left]
+        self._left -= len(data)
+        if data:
+            exchange.on_data(data)
+        if not self._left:
+            exchange.on_end(b"")
+            self._complete(exchange)
+
+    def _read_chunks(self, exchange: Exchange, data: bytes) -> None:
+        chunks = self._chunks
+        assert chunks is not None
+        try:
+            body = chunks.feed(data)
+        except Malformed as error:
+            self._refuse(str(error))
+            return
+        if body:
+            exchange.on_data(body)
+        if chunks.done:
+            if chunks.rest:
+                self._reusable = False
+            exchange.on_end(chunks.trailers)
+            self._complete(exchange)
+
+    def _switch(self, exchange: Exchange, head: ResponseHead, data: bytes) -> None:
+        """Become a tunnel, if that is what was asked for."""
+        if not exchange.fields.upgrade or head.upgrade != exchange.fields.upgrade:
+            self._refuse("it switched to a protocol that was not asked for")
+            return
+        exchange.status = 101
+        self._state = _TUNNEL
+        exchange.on_response(head, b"", False)
+        if data:
+            exchange.on_data(data)
+
+    def _complete(self, exchange: Exchange) -> None:
+        """The response is whole: keep the connection if nothing is in doubt, free the slot."""
+        now = monotonic_ns()
+        self.exchange = None
+        if self._reusable and self._request_ended and not self.endpoint.gone:
+            self._state = _IDLE
+            self._chunks = None
+            self.used = True
+            self.idle_since = now
+            self.resume_reading()
+            self.endpoint.idle[self] = None
+        else:
+            self._transport.close()
+        exchange.complete(now)
+
+    # What can go wrong.
+
+    def _refuse(self, reason: str) -> None:
+        exchange, self.exchange = self.exchange, None
+        self._transport.abort()
+        if exchange is not None:
+            exchange.fail(bad_response(reason), monotonic_ns())
+
+    def abort(self) -> None:
+        """Close at once; whoever used the connection has let go of it."""
+        self.exchange = None
+        self.endpoint.idle.pop(self, None)
+        if self._state == _TUNNEL:
+            self._transport.close()  # what the client sent last still goes out
+        else:
+            self._transport.abort()
+
+    def lose(self, detail: str) -> None:
+        """Close at once; the exchange fails."""
+        exchange = self.exchange
+        self.abort()
+        if exchange is not None:
+            exchange.fail(Problem(502, "instance-gone", detail), monotonic_ns())
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+        self.idle_since = monotonic_ns()
+        self.endpoint.connections.add(self)
+
+    def eof_received(self) -> None:
+        """Let the transport close: an instance that half-closes has nothing more to say."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The instance closed the connection, or we did."""
+        self.endpoint.connections.discard(self)
+        self.endpoint.idle.pop(self, None)
+        exchange, self.exchange = self.exchange, None
+        if exchange is None:
+            return
+        if self._state == _CLOSE and error is None:
+            exchange.on_end(b"")
+            exchange.complete(monotonic_ns())
+        elif self._state == _TUNNEL:
+            exchange.complete(monotonic_ns())
+        elif self.used and self._untouched() and exchange.is_repeatable():
+            exchange.upstream = None
+            self.endpoint.connect(exchange)  # it was closed while it was idle
+        else:
+            detail = f"The instance {self.endpoint.id} closed the connection before it had answered"
+            reason = f": {error}." if error else "."
+            exchange.fail(Problem(502, "instance-closed", detail + reason), monotonic_ns())
+
+    def _untouched(self) -> bool:
+        return self._state == _HEAD and not self._buffer
+
+    # Back-pressure.
+
+    def pause_reading(self) -> None:
+        """Stop taking the response: its client does not keep up."""
+        if self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take the response again."""
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """The instance does not keep up with the request's body."""
+        if self.exchange is not None:
+            self.exchange.on_upstream_full()
+
+    def resume_writing(self) -> None:
+        """The instance takes more."""
+        if self.exchange is not None:
+            self.exchange.on_upstream_ready()
