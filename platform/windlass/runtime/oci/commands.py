@@ -1,0 +1,50 @@
+"""Runs the programs that the oci runtime stands on; knows none of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class CommandFailed(Exception):
+    """A program ended with a status other than 0; `message` is what it said."""
+
+    def __init__(self, program: str, status: int, message: str) -> None:
+        super().__init__(f"{program} ended with status {status}: {message}")
+        self.program, self.status, self.message = program, status, message
+
+
+async def run(
+    *command: str | Path, given: bytes = b"", env: Mapping[str, str] | None = None
+) -> bytes:
+    """Run a program to its end with `given` as its input and return what it wrote.
+
+    Raises:
+        CommandFailed: its status was not 0.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(os.fspath(word) for word in command),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=env,
+    )
+    try:
+        written, complaint = await process.communicate(given)
+    except asyncio.CancelledError:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        raise
+    if process.returncode:
+        # CNI plugins put their errors on stdout.
+        message = (complaint or written).decode(errors="replace").strip()
+        raise CommandFailed(os.fspath(command[0]), process.returncode, message)
+    return written

@@ -1,0 +1,311 @@
+"""The oci runtime: containers without a daemon, from the parts that Podman and CRI-O stand on.
+
+Starts, watches and ends instances; what a container is made of is the maker's affair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from windlass.model.instance import Address, Exit
+from windlass.model.service import Container, Limits
+from windlass.runtime.base import Ended, ImageMissing, Running, RuntimeUnavailable, StartFailed
+from windlass.runtime.oci import engine, logs, parts, seccomp, spec, subnet
+from windlass.runtime.oci.cgroups import Cgroups
+from windlass.runtime.oci.commands import CommandFailed
+from windlass.runtime.oci.daemon import Daemon
+from windlass.runtime.oci.images import Images
+from windlass.runtime.oci.maker import Maker
+from windlass.runtime.oci.network import Network
+from windlass.runtime.oci.users import Identity, UnknownUser
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from windlass.runtime.base import LogLine, Start
+    from windlass.runtime.oci.sandbox import Sandbox
+
+log = structlog.get_logger(__name__)
+
+_START_FAULTS = (CommandFailed, OSError, UnknownUser, spec.NothingToRun)
+
+
+class Oci:
+    """Runs instances with crun or runc; meets windlass.runtime.base.Runtime."""
+
+    name = "oci"
+    parallel_starts = 8
+
+    def __init__(
+        self,
+        state: Path,
+        state_id: str,
+        *,
+        namespaces_ahead: int = 4,
+        reachable_ports: tuple[int, ...] = (),
+    ) -> None:
+        """Keep all files below `state`/oci.
+
+        `reachable_ports` are TCP ports of this machine that instances may call: the router's.
+        """
+        self._folder = (state / "oci").absolute()
+        self._state_id = state_id
+        self._ahead, self._ports = namespaces_ahead, reachable_ports
+        self._cgroups = Cgroups(f"windlass-{subnet.name_of(state_id)}")
+        self._maker: Maker | None = None
+        self._instances: dict[str, Sandbox] = {}
+        self._found: list[Sandbox] = []
+        self._standby: dict[str, deque[Sandbox]] = defaultdict(deque)
+        self._standing = asyncio.Lock()
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._ended: asyncio.Queue[Ended] = asyncio.Queue()
+
+    async def open(self) -> None:
+        """Find the parts, choose the OCI runtime by trying it, and clean up after a crash.
+
+        Raises:
+            RuntimeUnavailable: a part is missing or refuses; with the next step.
+        """
+        found = parts.locate()
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        profile = seccomp.resolve(found.seccomp.read_bytes(), spec.CAPABILITIES, os.uname().machine)
+        chosen = await engine.choose(
+            found,
+            self._folder / "states",
+            self._folder / "trial",
+            lambda root: _trial(root, self._cgroups, profile),
+        )
+        images = Images(self._folder / "images", found, Daemon())
+        images.open()
+        network = Network(
+            self._folder / "network", self._state_id, found, ahead=self._ahead, ports=self._ports
+        )
+        try:
+            await network.open()
+        except (CommandFailed, subnet.NoFreeSubnet) as error:
+            raise RuntimeUnavailable("the instances' network cannot be made", str(error)) from error
+        folder = self._folder / "containers"
+        self._maker = Maker(folder, chosen, images, network, self._cgroups, profile)
+        self._found = await self._maker.sweep()
+        network.fill()
+        log.info("oci runtime open", runtime=chosen.runtime, bridge=network.bridge)
+
+    async def close(self) -> None:
+        """Let go of the instances, which live on; remove all that was made ahead."""
+        if self._maker is None:
+            return
+        for standing in self._standby.values():
+            while standing:
+                await self._discard(standing.popleft())
+        for task in self._watches.values():
+            task.cancel()
+        await asyncio.gather(*self._watches.values(), return_exceptions=True)
+        living = [*self._instances.values(), *self._found]
+        for box in living:
+            box.close()
+        await self._maker.network.close(in_use=bool(living))
+        self._cgroups.close()
+        self._maker = None
+
+    async def prepare(self, container: Container) -> None:
+        """Make sure the container's image is here, unpacked.
+
+        Raises:
+            ImageMissing: it is not to be had.
+        """
+        if not container.image:
+            raise ImageMissing(
+                "the oci runtime runs images, and none is named",
+                "name one with --image, or use --runtime process for a command line",
+            )
+        await self._made.images.prepare(container.image)
+
+    async def start(self, request: Start) -> Running:
+        """Start an instance, in a container that stands by where one does.
+
+        Raises:
+            StartFailed: nothing of it is left behind.
+            ImageMissing: its image was removed and is not to be had.
+        """
+        standing = self._standby[request.revision]
+        box = standing.popleft() if standing else None
+        try:
+            box = box or await self._make(request)
+            box.assign(request.instance)
+            await self._made.engine.start(box.record.name)
+        except BaseException as error:
+            if box:
+                await self._discard(box)
+            if isinstance(error, _START_FAULTS):
+                raise _failure(request, error) from error
+            raise
+        self._instances[request.instance] = box
+        box.started.set()
+        return _running(box)
+
+    async def stand_by(self, request: Start, count: int) -> None:
+        """Keep `count` containers of the request's revision made but not started; 0: none.
+
+        start() takes one of them where it can. They use no CPU; the caller decides when to call
+        again, so that no container is made while an instance boots.
+
+        Raises:
+            StartFailed: one could not be made.
+            ImageMissing: the image is not to be had.
+        """
+        async with self._standing:
+            standing = self._standby[request.revision]
+            while len(standing) > count:
+                await self._discard(standing.pop())
+            try:
+                while len(standing) < count:
+                    standing.append(await self._make(request))
+            except _START_FAULTS as error:
+                raise _failure(request, error) from error
+            if not standing:
+                del self._standby[request.revision]
+
+    def standing_by(self, revision: str) -> int:
+        """Return how many containers of a revision stand by."""
+        return len(self._standby.get(revision, ()))
+
+    async def signal_stop(self, instance: str) -> None:
+        """Send SIGTERM; no fault if the instance is gone."""
+        self._signal(instance, signal.SIGTERM)
+
+    async def kill(self, instance: str) -> None:
+        """Send SIGKILL, which ends all processes of the instance; no fault if it is gone."""
+        self._signal(instance, signal.SIGKILL)
+
+    async def freeze(self, instance: str) -> None:
+        """Take the CPU from an instance; it keeps its memory and connections."""
+        if box := self._instances.get(instance):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                self._cgroups.freeze(box.record.name)
+
+    async def thaw(self, instance: str) -> None:
+        """Give a frozen instance the CPU back."""
+        if box := self._instances.get(instance):
+            self._thaw(box)
+
+    async def limit_cpu(self, instance: str, milli_cpu: int) -> None:
+        """Set an instance's CPU limit anew, as for a boost while it starts."""
+        if box := self._instances.get(instance):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                self._cgroups.limit_cpu(box.record.name, milli_cpu)
+
+    async def remove(self, instance: str) -> None:
+        """Remove what is left of an instance, its log too; one that lives is killed."""
+        box = self._instances.get(instance)
+        if box is None:
+            return
+        if not box.ended.is_set():
+            self._signal(instance, signal.SIGKILL)
+            await box.ended.wait()
+        self._instances.pop(instance, None)
+        await self._discard(box)
+
+    async def ended(self) -> AsyncIterator[Ended]:
+        """Yield each end of an instance of ours as it happens, while the driver is open."""
+        while True:
+            yield await self._ended.get()
+
+    async def adopt(self) -> list[Running]:
+        """Watch the instances that an earlier platform with this state left running."""
+        found, self._found = self._found, []
+        for box in found:
+            self._instances[box.record.instance] = box
+            box.started.set()
+            self._watch(box)
+        return [_running(box) for box in found]
+
+    async def logs(self, instance: str) -> AsyncIterator[LogLine]:
+        """Yield what the instance wrote from its start, then follow until it ends."""
+        if box := self._instances.get(instance):
+            async for line in logs.follow(box.log, box.ended):
+                yield line
+
+    @property
+    def _made(self) -> Maker:
+        if self._maker is None:
+            raise RuntimeUnavailable("the oci runtime is not open", "call open() first")
+        return self._maker
+
+    async def _make(self, request: Start) -> Sandbox:
+        box = await self._made.make(request)
+        self._watch(box)
+        return box
+
+    async def _discard(self, box: Sandbox) -> None:
+        if watch := self._watches.pop(box.record.name, None):
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+        await self._made.unmake(box)
+
+    def _signal(self, instance: str, number: signal.Signals) -> None:
+        if box := self._instances.get(instance):
+            box.send(number)
+            self._thaw(box)  # a frozen process gets no signal, not even SIGKILL on version 1
+
+    def _thaw(self, box: Sandbox) -> None:
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            self._cgroups.thaw(box.record.name)
+
+    def _watch(self, box: Sandbox) -> None:
+        self._watches[box.record.name] = asyncio.create_task(self._see_end(box))
+
+    async def _see_end(self, box: Sandbox) -> None:
+        outcome = self._explained(box, await box.wait())
+        box.ended.set()
+        standing = self._standby.get(box.record.revision)
+        if standing and box in standing:
+            standing.remove(box)
+            del self._watches[box.record.name]
+            log.warning("a container that stood by ended", revision=box.record.revision)
+            await self._made.unmake(box)
+            return
+        await box.started.wait()  # its start is told before its end
+        self._ended.put_nowait(Ended(box.record.instance, outcome))
+
+    def _explained(self, box: Sandbox, outcome: Exit) -> Exit:
+        """Say that memory was the reason, where the kernel killed for it and we did not."""
+        by_itself = outcome.signal == signal.SIGKILL or bool(outcome.code)
+        if box.killed or not by_itself or not self._cgroups.memory_kills(box.record.name):
+            return outcome
+        return msgspec.structs.replace(
+            outcome, out_of_memory=True, reason="out of memory: the instance reached its limit"
+        )
+
+
+def _trial(root: Path, cgroups: Cgroups, profile: dict[str, object]) -> dict[str, object]:
+    place = spec.Place(
+        root=root,
+        netns=None,
+        cgroup=cgroups.path("trial"),
+        hostname="trial",
+        identity=Identity(),
+        seccomp=profile,
+        swap_limit=cgroups.limits_swap,
+    )
+    return spec.specification(Container(), Limits(), ["/bin/true"], {}, "/", place)
+
+
+def _running(box: Sandbox) -> Running:
+    record = box.record
+    return Running(
+        record.instance, record.revision, record.service, Address(record.host, record.port)
+    )
+
+
+def _failure(request: Start, error: BaseException) -> StartFailed:
+    message = error.message if isinstance(error, CommandFailed) else f"{error}"
+    return StartFailed(f"{request.revision} could not be started", message)

@@ -1,0 +1,80 @@
+"""The system calls that Python 3.11 does not offer: mount, umount2 and inotify."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+READ_ONLY, BIND, REMOUNT = 1, 4096, 32
+_DETACH, _NOFOLLOW = 2, 8
+_MODIFY, _MOVED_TO, _CREATE = 0x2, 0x80, 0x100
+_INVALID, _ABSENT = 22, 2  # errno: not a mount point, no such path
+
+
+def mount(source: Path | str, target: Path, kind: str, flags: int = 0, options: str = "") -> None:
+    """Mount as mount(2) does.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    words = (os.fsencode(source), os.fsencode(target), kind.encode(), flags, options.encode())
+    if _libc.mount(words[0], words[1], words[2], ctypes.c_ulong(flags), words[4]):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), os.fspath(target))
+
+
+def unmount(target: Path) -> None:
+    """Take a mount out of sight at once; it goes when its last user does. No fault if none is."""
+    if _libc.umount2(os.fsencode(target), _DETACH | _NOFOLLOW):
+        error = ctypes.get_errno()
+        if error not in (_INVALID, _ABSENT):
+            raise OSError(error, os.strerror(error), os.fspath(target))
+
+
+class Changes:
+    """Tells when a file in a folder is written, made or replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._fd < 0:
+            raise OSError(ctypes.get_errno(), "inotify_init1: see fs.inotify.max_user_instances")
+        if (
+            _libc.inotify_add_watch(self._fd, os.fsencode(folder), _MODIFY | _MOVED_TO | _CREATE)
+            < 0
+        ):
+            error = ctypes.get_errno()
+            os.close(self._fd)
+            raise OSError(error, os.strerror(error), os.fspath(folder))
+
+    async def wait(self) -> None:
+        """Return when something changed since the last call."""
+        await readable(self._fd)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._fd, 65536)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+async def readable(fd: int) -> None:
+    """Return when a file descriptor can be read; a pidfd can be when its process is gone."""
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(fd, _resolve, waiting)
+    try:
+        await waiting
+    finally:
+        loop.remove_reader(fd)
+
+
+def _resolve(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)

@@ -1,0 +1,219 @@
+"""Gives each instance a network namespace with a private address, made by CNI plugins: a few are
+made ahead, because making one takes longer than starting a process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections import deque
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from windlass.runtime.oci import subnet
+from windlass.runtime.oci.commands import SEARCHED, CommandFailed, run
+from windlass.runtime.oci.kernel import unmount
+
+if TYPE_CHECKING:
+    from windlass.runtime.oci.parts import Parts
+
+log = structlog.get_logger(__name__)
+
+QUIET = 0.05  # seconds without a start before the pool is filled again
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A network namespace that is connected to the bridge."""
+
+    name: str
+    netns: Path
+    address: str
+
+
+class _Interface(msgspec.Struct):
+    name: str
+    sandbox: str = ""
+
+
+class _Address(msgspec.Struct):
+    address: str
+
+
+class _Result(msgspec.Struct):
+    """What a CNI plugin answers to ADD; see the CNI specification 1.0.0."""
+
+    interfaces: list[_Interface]
+    ips: list[_Address]
+
+
+class Network:
+    """The bridge of one state, its addresses, and the namespaces on it."""
+
+    def __init__(
+        self, folder: Path, state_id: str, parts: Parts, *, ahead: int, ports: tuple[int, ...]
+    ) -> None:
+        self.bridge = subnet.name_of(state_id)
+        self._state_id, self._parts = state_id, parts
+        self._netns, self._leases = folder / "netns", folder / "leases"
+        self._chosen = folder / "subnet"
+        self._ahead, self._ports = ahead, ports
+        self._conf = b""
+        self._pool: deque[Attachment] = deque()
+        self._filling: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Write the firewall's rules.
+
+        Raises:
+            CommandFailed: the firewall refused.
+            subnet.NoFreeSubnet: no private addresses are left on this machine.
+        """
+        self._netns.mkdir(parents=True, exist_ok=True)
+        network = self._subnet()
+        self._conf = msgspec.json.encode(_conf(self.bridge, network, self._leases))
+        iptables = self._parts.iptables
+        await run(
+            *(f"{iptables}-restore", "--noflush", "--wait"),
+            given=subnet.rules(self.bridge, network, self._ports).encode(),
+        )
+        for table, hook, chain in subnet.chains(self.bridge):
+            rule = subnet.jump(self.bridge, hook, chain)
+            try:
+                await run(iptables, "--wait", "-t", table, "-C", *rule)
+            except CommandFailed:
+                await run(iptables, "--wait", "-t", table, "-I", *rule)
+
+    async def close(self, *, in_use: bool) -> None:
+        """Give back what was made ahead, and with no instance left bridge and rules too."""
+        if self._filling:
+            self._filling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._filling
+        while self._pool:
+            await self.release(self._pool.popleft().name)
+        if not in_use:
+            await self._take_down()
+
+    async def take(self) -> Attachment:
+        """Return a namespace, from the pool where one is there.
+
+        Raises:
+            CommandFailed: none could be made.
+        """
+        attachment = self._pool.popleft() if self._pool else await self._make()
+        self.fill()
+        return attachment
+
+    async def release(self, name: str) -> None:
+        """Remove a namespace and free its address; no fault if it is gone."""
+        path = self._netns / name
+        with contextlib.suppress(CommandFailed):  # half-made: nothing to take back
+            await self._plugin("DEL", name)
+        unmount(path)
+        path.unlink(missing_ok=True)
+
+    def names(self) -> set[str]:
+        """Return the namespaces that have a file here, living or not."""
+        return {path.name for path in self._netns.iterdir()}
+
+    def free_leases(self, living: set[str]) -> None:
+        """Free the addresses of all namespaces but these: a crash keeps them reserved."""
+        for lease in (self._leases / self.bridge).glob("[0-9]*"):
+            if lease.read_text().split()[0] not in living:
+                lease.unlink()
+
+    async def _make(self) -> Attachment:
+        name = token_hex(6)
+        path = self._netns / name
+        path.touch()
+        try:
+            await run(
+                *(self._parts.unshare, f"--net={path}"),
+                *(self._parts.ip, "link", "set", "lo", "up"),
+            )
+            result = msgspec.json.decode(await self._plugin("ADD", name), type=_Result)
+        except BaseException:
+            await asyncio.shield(self.release(name))
+            raise
+        veth = next(i.name for i in result.interfaces if not i.sandbox and i.name != self.bridge)
+        _isolate(veth, self.bridge)
+        return Attachment(name, path, result.ips[0].address.partition("/")[0])
+
+    async def _plugin(self, command: str, name: str) -> bytes:
+        env = {
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": name,
+            "CNI_NETNS": str(self._netns / name),
+            "CNI_IFNAME": "eth0",
+            "CNI_PATH": str(self._parts.cni),
+            "PATH": SEARCHED,
+        }
+        return await run(self._parts.cni / "bridge", given=self._conf, env=env)
+
+    def fill(self) -> None:
+        """Make namespaces ahead, in the background."""
+        if self._filling is None or self._filling.done():
+            self._filling = asyncio.create_task(self._fill())
+
+    async def _fill(self) -> None:
+        try:
+            while len(self._pool) < self._ahead:
+                await asyncio.sleep(QUIET)
+                self._pool.append(await self._make())
+        except (CommandFailed, OSError) as error:
+            # The next start makes its own, and reports the fault where it hurts.
+            log.warning("no network namespace could be made ahead", error=str(error))
+
+    def _subnet(self) -> IPv4Network:
+        if self._chosen.exists():
+            return IPv4Network(self._chosen.read_text())
+        taken = subnet.routes(Path("/proc/net/route").read_text())
+        network = subnet.choose(self._state_id, taken)
+        self._chosen.write_text(str(network))
+        return network
+
+    async def _take_down(self) -> None:
+        iptables = self._parts.iptables
+        with contextlib.suppress(CommandFailed):  # never made, or gone with a restart
+            await run(self._parts.ip, "link", "delete", self.bridge)
+        for table, hook, chain in subnet.chains(self.bridge):
+            for words in (
+                ["-D", *subnet.jump(self.bridge, hook, chain)],
+                ["-F", chain],
+                ["-X", chain],
+            ):
+                with contextlib.suppress(CommandFailed):
+                    await run(iptables, "--wait", "-t", table, *words)
+
+
+def _isolate(veth: str, bridge: str) -> None:
+    # Instances do not see each other, not even by forged frames.
+    Path(f"/sys/class/net/{veth}/brport/isolated").write_text("1")
+    # No rule of ours covers IPv6: the bridge has none.
+    with contextlib.suppress(FileNotFoundError):
+        Path(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6").write_text("1")
+
+
+def _conf(bridge: str, network: IPv4Network, leases: Path) -> dict[str, object]:
+    # Masquerade and the firewall stand once for the whole bridge, not once for each instance:
+    # the plugins' own rules would cost each start several runs of iptables.
+    return {
+        "cniVersion": "1.0.0",
+        "name": bridge,
+        "type": "bridge",
+        "bridge": bridge,
+        "isGateway": True,
+        "ipam": {
+            "type": "host-local",
+            "dataDir": os.fspath(leases),
+            "ranges": [[{"subnet": str(network)}]],
+            "routes": [{"dst": "0.0.0.0/0"}],
+        },
+    }
