@@ -5,14 +5,27 @@ It knows no platform: a `Target` deploys, meters and deletes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
+from urllib.parse import urlsplit
 
+from windlass.bench import schedule
+from windlass.bench.load import Load, run
+from windlass.bench.tally import SECOND
 from windlass.model.service import MIB, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from windlass.bench.tally import LoadResult, Snapshot
+
+_SETTLE_LOOKS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +54,7 @@ class Endpoint:
     port: int
     host_header: str
     tls: bool = False
+    path: str = ""  # empty: the settings' path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,35 +88,47 @@ class Progress:
 
     subject: str  # cloudrun, lambda, against
     stage: Literal["deploy", "load", "settle", "delete", "done"]
-    elapsed: float = 0.0  # seconds of the load so far
-    duration: float = 0.0
-    rate: float = 0.0  # requests per second, lately
-    in_flight: int = 0
-    requests: int = 0
-    errors: int = 0
-    p50: float | None = None  # seconds, lately
-    p99: float | None = None
+    duration: float = 0.0  # of the load
+    load: Snapshot | None = None  # in the stage `load`
     instances: int | None = None  # None: not known, as for an endpoint of others
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModeResult:
-    """One column of the comparison. What the platform metered is None for an endpoint of others."""
+    """One column of the comparison; seconds throughout."""
 
-    requests: int
-    errors: int
-    errors_by_reason: dict[str, int]
-    p50: float  # seconds from the moment a request was to be sent, as the next three
-    p95: float
-    p99: float
-    max: float
-    service_time: float  # mean seconds from the moment a request was sent to its whole answer
-    observed: Observed | None = None
+    load: LoadResult
+    observed: Observed | None = None  # None: an endpoint that is not ours to meter
+    instances: tuple[tuple[float, int], ...] = ()  # (second of the load, how many ran)
+
+    @property
+    def requests(self) -> int:
+        """Requests that ended, with or without error."""
+        return self.load.requests
+
+    @property
+    def errors(self) -> int:
+        """Requests without a whole answer in time, or with a status of 400 or above."""
+        return self.load.error_count
+
+    @property
+    def answered(self) -> int:
+        """Requests without error."""
+        return self.load.service.count
+
+    @property
+    def service_time(self) -> float:
+        """Mean time from the moment a request was sent to its whole answer."""
+        return self.load.service.mean / SECOND
+
+    def latency(self, percent: float) -> float:
+        """Return a percentile of the time since a request was to be sent."""
+        return self.load.latency.percentile(percent) / SECOND
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What came out, as `windlass.bench.report` writes it and `windlass.bench.show` shows it."""
+    """What came out; `windlass.bench.report` writes it and `windlass.bench.show` shows it."""
 
     settings: Settings
     cloudrun: ModeResult
@@ -111,11 +137,140 @@ class Comparison:
 
 
 async def compare(
-    settings: Settings, target: Target, progress: Callable[[Progress], None]
+    settings: Settings,
+    target: Target,
+    progress: Callable[[Progress], None],
+    *,
+    settle_interval: float = 1.0,
 ) -> Comparison:
-    """Load the same image in both modes, one after the other, and return what each took and cost.
+    """Put the same load on the same image in both modes and return what each took and cost.
+
+    One mode after the other: on one machine, two at once would take each other's CPU. Each service
+    is deleted again, whatever happens. `settle_interval`: seconds between looks at the meter.
 
     Raises:
-        ValueError: the settings contradict one another.
+        ValueError: a setting makes no sense; nothing was deployed.
     """
-    raise NotImplementedError
+    _check(settings)
+    other = _endpoint(settings.against) if settings.against else None
+    suffix = secrets.token_hex(2)
+    measure = partial(_measure, settings, target, progress, suffix, settle_interval)
+    cloudrun = await measure(Mode.CLOUDRUN)
+    lambda_ = await measure(Mode.LAMBDA)
+    against = None
+    if other is not None:
+        against = ModeResult(load=await _load(settings, other, "against", progress))
+    progress(Progress(subject="", stage="done"))
+    return Comparison(settings=settings, cloudrun=cloudrun, lambda_=lambda_, against=against)
+
+
+def _check(settings: Settings) -> None:
+    schedule.check(settings.rate, settings.duration, settings.ramp)
+    if settings.clients is not None and settings.clients < 1:
+        raise ValueError(f"clients must be at least 1, not {settings.clients}")
+    if bool(settings.image) == bool(settings.exec):
+        raise ValueError("give either an image or a command to run")
+    if not settings.path.startswith("/"):
+        raise ValueError(f"path must begin with /, not {settings.path!r}")
+
+
+async def _measure(
+    settings: Settings,
+    target: Target,
+    progress: Callable[[Progress], None],
+    suffix: str,
+    settle_interval: float,
+    mode: Mode,
+) -> ModeResult:
+    name = f"compare-{mode}-{suffix}"
+    progress(Progress(subject=mode, stage="deploy"))
+    try:
+        endpoint = await target.deploy(name, settings, mode)
+        instances: list[tuple[float, int]] = []
+        sampler = asyncio.create_task(_sample(target, name, instances))
+        try:
+            load = await _load(settings, endpoint, mode, progress, instances)
+        finally:
+            sampler.cancel()
+        with suppress(asyncio.CancelledError):
+            await sampler  # its fault, if it had one, is the comparison's
+        progress(Progress(subject=mode, stage="settle"))
+        observed = await _settled(target, name, settle_interval)
+    finally:
+        progress(Progress(subject=mode, stage="delete"))
+        await target.delete(name)
+    return ModeResult(load=load, observed=observed, instances=tuple(instances))
+
+
+async def _load(
+    settings: Settings,
+    endpoint: Endpoint,
+    subject: str,
+    progress: Callable[[Progress], None],
+    instances: Sequence[tuple[float, int]] = (),
+) -> LoadResult:
+    def say(snapshot: Snapshot) -> None:
+        progress(
+            Progress(
+                subject=subject,
+                stage="load",
+                duration=settings.duration,
+                load=snapshot,
+                instances=instances[-1][1] if instances else None,
+            )
+        )
+
+    load = Load(
+        host=endpoint.host,
+        port=endpoint.port,
+        host_header=endpoint.host_header,
+        tls=endpoint.tls,
+        path=endpoint.path or settings.path,
+        rate=settings.rate,
+        clients=settings.clients,
+        duration=settings.duration,
+        ramp=settings.ramp,
+        timeout=settings.timeout,
+    )
+    return await run(load, say)
+
+
+async def _sample(target: Target, name: str, instances: list[tuple[float, int]]) -> None:
+    """Note once a second how many instances run, until cancelled."""
+    begin = time.monotonic()
+    while True:
+        observed = await target.observe(name)
+        instances.append((time.monotonic() - begin, observed.instances_now))
+        await asyncio.sleep(1)
+
+
+async def _settled(target: Target, name: str, interval: float) -> Observed:
+    """Return what was metered when it stayed the same for two looks, or after `_SETTLE_LOOKS`."""
+    observed, unchanged = await target.observe(name), 0
+    for _ in range(_SETTLE_LOOKS):
+        await asyncio.sleep(interval)
+        before, observed = observed, await target.observe(name)
+        same = replace(before, instances_now=0) == replace(observed, instances_now=0)
+        unchanged = unchanged + 1 if same else 0
+        if unchanged == 2:
+            break
+    return observed
+
+
+def _endpoint(url: str) -> Endpoint:
+    """Return the endpoint that a URL names.
+
+    Raises:
+        ValueError: it is not the URL of an HTTP server.
+    """
+    refused = ValueError(f"against must be a URL like http://host:port/path, not {url!r}")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise refused
+    tls = parts.scheme == "https"
+    try:
+        port = parts.port or (443 if tls else 80)
+    except ValueError:
+        raise refused from None
+    path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    return Endpoint(parts.hostname, port, parts.netloc.rpartition("@")[2], tls, path)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+
+import pytest
+
+from windlass.bench.compare import Comparison, ModeResult, Observed, Settings
+from windlass.bench.difference import (
+    closed_form,
+    difference,
+    lambda_megabytes,
+    sentence,
+)
+from windlass.bench.tally import LoadResult
+from windlass.model.service import GIB, MIB
+
+SETTINGS = Settings(image="hello:1", rate=100, duration=10_000, ramp=0)
+
+
+def mode(
+    requests: int, milliseconds: int, seconds: str = "0", cost: str = "0", fees: str = "0"
+) -> ModeResult:
+    load = LoadResult(requests=requests)
+    load.service.record(milliseconds * 1_000_000)
+    load.service.count, load.service.sum = requests, requests * milliseconds * 1_000_000
+    observed = Observed(
+        cold_starts=0,
+        peak_instances=1,
+        billed_instance_seconds=Decimal(seconds),
+        cost=Decimal(cost),
+        request_fees=Decimal(fees),
+    )
+    return ModeResult(load=load, observed=observed)
+
+
+# A million requests of 200 ms at 100 per second with 1 vCPU and 0.5 GiB.
+MILLION = Comparison(
+    settings=SETTINGS,
+    cloudrun=mode(1_000_000, 200, "10000", "0.6525", "0.40"),
+    lambda_=mode(1_000_000, 200, "200000", "5.95848", "0.20"),
+)
+
+
+def test_the_closed_form_gives_the_providers_prices_of_a_million_requests() -> None:
+    expected = closed_form(MILLION)
+    assert expected is not None
+    assert math.isclose(expected.cloudrun_seconds, 10_000, rel_tol=1e-4)
+    assert math.isclose(expected.cloudrun_cost, Decimal("0.6525"), rel_tol=1e-4)
+    assert math.isclose(expected.lambda_cost, Decimal("5.95848"), rel_tol=1e-6)
+    assert math.isclose(expected.ratio, 9.13, rel_tol=1e-3)
+
+
+def test_the_factors_multiply_to_the_ratio_and_most_of_it_is_sharing() -> None:
+    found = difference(MILLION)
+    assert found is not None
+    assert math.isclose(found.overlap, 20)
+    assert math.isclose(found.sharing, 5.45 / 0.6525)
+    assert math.isclose(found.sharing * found.price, found.ratio)
+    assert sentence(found) == (
+        "One request per instance costs 9.1 times as much: in cloudrun mode 20.0 requests shared "
+        "each billed instance-second, which makes a factor of 8.35; the other 1.09 are the two "
+        "providers' prices."
+    )
+
+
+def test_without_a_bill_there_is_no_difference() -> None:
+    nothing = Comparison(settings=SETTINGS, cloudrun=mode(0, 1), lambda_=mode(0, 1))
+    assert difference(nothing) is None
+    assert closed_form(nothing) is None
+
+
+def test_clients_of_a_closed_loop_keep_instances_busy_all_the_time() -> None:
+    settings = Settings(image="x", clients=100, concurrency=80, duration=30)
+    expected = closed_form(
+        Comparison(settings=settings, cloudrun=mode(1000, 200), lambda_=mode(900, 300))
+    )
+    assert expected is not None
+    assert expected.cloudrun_seconds == 60
+    assert expected.lambda_seconds == 270
+
+
+@pytest.mark.parametrize(
+    ("milli_cpu", "memory", "megabytes"),
+    [(1000, 512 * MIB, 1769), (2000, 512 * MIB, 3538), (1000, 2 * GIB, 2048), (80, 1, 142)],
+)
+def test_lambda_gets_the_memory_that_brings_the_same_cpu(
+    milli_cpu: int, memory: int, megabytes: int
+) -> None:
+    assert lambda_megabytes(Settings(milli_cpu=milli_cpu, memory=memory)) == megabytes
