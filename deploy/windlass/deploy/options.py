@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 RuntimeChoice = Literal["auto", "docker", "process", "oci"]
+LogFormat = Literal["text", "json"]
+
+
+class CannotStart(Exception):
+    """The platform cannot run as it was asked to; the text says why and the next step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,5 +42,5 @@ class Options:
     state: Path = field(default_factory=default_state)
     domain: str = "localhost"  # services are called NAME.DOMAIN, and NAME.localhost always
     default_service: str = ""  # serves hosts that name no service
-    log_format: Literal["text", "json"] = "text"
+    log_format: LogFormat = "text"
     workers: int = 1

@@ -133,6 +133,9 @@ def _container(container: Container, names: Names) -> Iterator[Violation]:
     if bool(container.image) == bool(container.exec):
         given = f"{container.image} and {' '.join(container.exec)}" if container.image else ""
         yield Violation(path=image, value=given, allowed=f"either an image or {command}")
+    if container.exec and (container.command or container.args):
+        value = " ".join((*container.command, *container.args))
+        yield Violation(path=command, value=value, allowed="one whole command line, without args")
     if re.search(r"[\s\x00-\x1f\x7f]", container.image):
         allowed = "an image reference such as nginx:1.27 or registry/name@sha256:..."
         yield Violation(path=image, value=container.image, allowed=allowed)

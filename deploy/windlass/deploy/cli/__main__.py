@@ -1,0 +1,5 @@
+"""Runs the command line as `python -m windlass.deploy.cli`."""
+
+from windlass.deploy.cli import main
+
+main()

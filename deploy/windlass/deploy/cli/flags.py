@@ -1,0 +1,213 @@
+"""The flags of `windlass deploy`, in gcloud's terms, made into a template.
+
+What is not given stays as the service's latest revision has it, as with `gcloud run deploy`.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from windlass.deploy.quantity import BadQuantity, read_cpu, read_duration, read_memory
+from windlass.deploy.validation import check_template, field_names
+from windlass.deploy.violation import Violation
+from windlass.model.service import Container, Limits, Mode, Scaling, Target, Template
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+Struct = TypeVar("Struct", bound=msgspec.Struct)
+
+Pairs = tuple[tuple[str, str], ...]
+
+NAMES = field_names(
+    {
+        "container.image": "--image",
+        "container.exec": "--exec",
+        "container.env": "--set-env-vars",
+        "container.port": "--port",
+        "limits.concurrency": "--concurrency",
+        "limits.milli_cpu": "--cpu",
+        "limits.memory": "--memory",
+        "limits.timeout": "--timeout",
+        "scaling.min_instances": "--min-instances",
+        "scaling.max_instances": "--max-instances",
+        "scaling.stable_window": "--window",
+        "scaling.scale_to_zero_grace": "--scale-to-zero-grace",
+        "labels": "--labels",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What the user typed; None: not given."""
+
+    image: str | None = None
+    exec: str | None = None
+    port: str | None = None
+    concurrency: str | None = None
+    cpu: str | None = None
+    memory: str | None = None
+    min_instances: str | None = None
+    max_instances: str | None = None
+    timeout: str | None = None
+    set_env_vars: str | None = None
+    command: str | None = None
+    args: str | None = None
+    mode: str | None = None
+    window: str | None = None
+    scale_to_zero_grace: str | None = None
+
+
+class FlagReader:
+    """Reads one flag after the other and keeps what is wrong."""
+
+    def __init__(self) -> None:
+        self.wrong: list[Violation] = []
+
+    def take(self, flag: str, text: str | None, read: Callable[[str], T]) -> T | None:
+        """Return a flag's value; None where it is not given or wrong."""
+        if text is None:
+            return None
+        try:
+            return read(text)
+        except BadQuantity as error:
+            self.wrong.append(Violation(path=flag, value=text, allowed=error.allowed))
+            return None
+
+
+def read_template(flags: Flags, base: Template | None) -> tuple[Template, list[Violation]]:
+    """Return the template that the flags ask for on top of `base`, and all that is wrong."""
+    known = base or Template(container=Container())
+    reader = FlagReader()
+    mode = Mode(flags.mode) if flags.mode else known.mode
+    template = Template(
+        container=_container(flags, known.container, reader),
+        limits=_limits(flags, known, mode, reader),
+        scaling=_scaling(flags, known.scaling, reader),
+        mode=mode,
+        labels=known.labels,
+    )
+    failed = {violation.path for violation in reader.wrong}
+    found = [v for v in check_template(template, NAMES) if v.path not in failed]
+    return template, reader.wrong + found
+
+
+def read_number(text: str) -> float:
+    """Return a number above zero.
+
+    Raises:
+        BadQuantity: not a number, or not above zero.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise BadQuantity(text, "a number above zero")
+    return number
+
+
+def read_list(text: str) -> tuple[str, ...]:
+    """Return the items of a list in gcloud's form: a,b or ^;^a;b with a separator of one's own."""
+    separator = ","
+    if text.startswith("^") and (end := text.find("^", 1)) > 1:
+        separator, text = text[1:end], text[end + 1 :]
+    return tuple(text.split(separator)) if text else ()
+
+
+def read_pairs(text: str) -> Pairs:
+    """Return KEY=VALUE items of a list as `read_list` takes it.
+
+    Raises:
+        BadQuantity: an item without '='.
+    """
+    items = [item.partition("=") for item in read_list(text)]
+    if not all(key and equals for key, equals, _ in items):
+        allowed = "KEY=VALUE,KEY=VALUE, or ^;^KEY=VALUE;KEY=VALUE where values have commas"
+        raise BadQuantity(text, allowed)
+    return tuple({key: value for key, _, value in items}.items())
+
+
+def read_percents(text: str) -> tuple[Target, ...]:
+    """Return traffic targets from REVISION=PERCENT items, LATEST among them.
+
+    Raises:
+        BadQuantity: an item without its percent.
+    """
+    return tuple(
+        Target(revision=None if revision == "LATEST" else revision, percent=_whole(percent))
+        for revision, percent in read_pairs(text)
+    )
+
+
+def _container(flags: Flags, known: Container, reader: FlagReader) -> Container:
+    container = known
+    if flags.image is not None or flags.exec is not None:
+        # One takes the place of the other; both at once is a fault that the rules find.
+        container = msgspec.structs.replace(container, image=flags.image or "", exec=())
+    if flags.exec is not None:
+        container = msgspec.structs.replace(container, command=(), args=())
+    return _given(
+        container,
+        exec=reader.take("--exec", flags.exec, _command_line),
+        port=reader.take("--port", flags.port, _whole),
+        env=reader.take("--set-env-vars", flags.set_env_vars, read_pairs),
+        command=reader.take("--command", flags.command, read_list),
+        args=reader.take("--args", flags.args, read_list),
+    )
+
+
+def _limits(flags: Flags, known: Template, mode: Mode, reader: FlagReader) -> Limits:
+    concurrency = reader.take("--concurrency", flags.concurrency, _whole)
+    if flags.concurrency is None and mode is not known.mode:
+        concurrency = 1 if mode is Mode.LAMBDA else Limits().concurrency
+    return _given(
+        known.limits,
+        concurrency=concurrency,
+        milli_cpu=reader.take("--cpu", flags.cpu, read_cpu),
+        memory=reader.take("--memory", flags.memory, read_memory),
+        timeout=reader.take("--timeout", flags.timeout, read_duration),
+    )
+
+
+def _scaling(flags: Flags, known: Scaling, reader: FlagReader) -> Scaling:
+    window = reader.take("--window", flags.window, read_duration)
+    grace = reader.take("--scale-to-zero-grace", flags.scale_to_zero_grace, read_duration)
+    return _given(
+        known,
+        min_instances=reader.take("--min-instances", flags.min_instances, _whole),
+        max_instances=reader.take("--max-instances", flags.max_instances, _whole),
+        stable_window=window,
+        # Knative's panic window is a tenth of the stable one.
+        panic_window=None if window is None else window / 10,
+        scale_to_zero_grace=grace,
+    )
+
+
+def _given(value: Struct, **changes: object) -> Struct:
+    """Return the value with those changes that are not None."""
+    given = {field: change for field, change in changes.items() if change is not None}
+    return msgspec.structs.replace(value, **given)
+
+
+def _whole(text: str) -> int:
+    if not (text.removeprefix("-").isdigit() and text.isascii() and len(text) <= 9):
+        raise BadQuantity(text, "a whole number")
+    return int(text)
+
+
+def _command_line(text: str) -> tuple[str, ...]:
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError:
+        words = ()
+    if not words:
+        raise BadQuantity(text, "a command line; check its quotes")
+    return words

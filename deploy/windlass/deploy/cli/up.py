@@ -1,0 +1,101 @@
+"""`windlass up`: the platform, in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from windlass.deploy.options import ListenAddress, Options, default_state
+
+if TYPE_CHECKING:
+    from windlass.deploy.options import LogFormat, RuntimeChoice
+
+
+def _address(ctx: click.Context, param: click.Parameter, value: str) -> ListenAddress:
+    """Read HOST:PORT, with brackets around an IPv6 address."""
+    host, _, port = value.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or int(port[:6]) > 65535:
+        raise click.BadParameter(f"{value!r} is not HOST:PORT, such as 127.0.0.1:8080", ctx, param)
+    return ListenAddress(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+@click.command("up")
+@click.option(
+    "--runtime",
+    type=click.Choice(["auto", "docker", "process", "oci"]),
+    default="auto",
+    show_default=True,
+    help="What runs instances; auto takes the best that is there.",
+)
+@click.option(
+    "--http",
+    callback=_address,
+    default="127.0.0.1:8080",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where services are called.",
+)
+@click.option(
+    "--admin",
+    callback=_address,
+    default="127.0.0.1:8090",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where the platform is told what to do. Whoever reaches it may run commands.",
+)
+@click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=default_state,
+    show_default="~/.local/state/windlass",
+    metavar="DIR",
+    help="What survives a restart.",
+)
+@click.option(
+    "--domain",
+    default="localhost",
+    show_default=True,
+    help="Services are called NAME.DOMAIN, and NAME.localhost always.",
+)
+@click.option("--default-service", default="", metavar="NAME", help="Serves all other hosts.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Router processes.",
+)
+def command(
+    runtime: RuntimeChoice,
+    http: ListenAddress,
+    admin: ListenAddress,
+    state: Path,
+    domain: str,
+    default_service: str,
+    log_format: LogFormat,
+    workers: int,
+) -> None:
+    """Start the platform and stay until SIGTERM or Ctrl-C, which drain and stop everything."""
+    from windlass.deploy import node
+    from windlass.deploy.cli.faults import OperationFailed
+    from windlass.deploy.options import CannotStart
+
+    options = Options(
+        runtime=runtime,
+        http=http,
+        admin=admin,
+        state=state,
+        domain=domain,
+        default_service=default_service,
+        log_format=log_format,
+        workers=workers,
+    )
+    try:
+        node.run(options)
+    except CannotStart as error:
+        raise OperationFailed(str(error)) from error
