@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import sys
 from typing import TYPE_CHECKING, Protocol
@@ -57,7 +58,11 @@ class CannotListen(Exception):
 
 
 class Workers:
-    """Worker processes by name, each with its link once it has said hello."""
+    """Worker processes by place, each with its link once it has said hello.
+
+    The process at the place `worker-1` calls itself `worker-1.1f3a09bc`, another one each time:
+    reports are numbered per process, and the ledger must not take a new one's for an old one's.
+    """
 
     def __init__(
         self, state: Path, command: Callable[[str], list[str]], listener: Listener
@@ -103,7 +108,7 @@ class Workers:
 
     def acknowledge(self, worker: str, sequence: int) -> None:
         """Tell a worker that its reports up to this one are safe."""
-        if writer := self._links.get(worker):
+        if writer := self._links.get(_place(worker)):
             writer.write(link.encode(link.Acknowledge(sequence)))
 
     async def close(self, grace: float) -> None:
@@ -145,7 +150,9 @@ class Workers:
         self._said_hello[name].clear()
         # A session of its own: Ctrl-C in the terminal is for the node, which then drains workers.
         process = await asyncio.create_subprocess_exec(
-            *self._command(name), stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+            *self._command(f"{name}.{secrets.token_hex(4)}"),
+            stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
         )
         self._processes[name] = process
         self._pid_file(name).write_text(str(process.pid))
@@ -213,9 +220,9 @@ class Workers:
         name = ""
         try:
             hello = await link.read_for_node(reader)
-            if not isinstance(hello, link.Hello) or hello.worker not in self._said_hello:
+            if not isinstance(hello, link.Hello) or _place(hello.worker) not in self._said_hello:
                 return
-            name = hello.worker
+            name = _place(hello.worker)
             for message in self._listener.snapshot():
                 writer.write(link.encode(message))
             self._links[name] = writer
@@ -243,6 +250,10 @@ class Workers:
                 self._listener.reported(message)
             case link.Hello():
                 log.warning("worker said hello twice", worker=message.worker)
+
+
+def _place(worker: str) -> str:
+    return worker.partition(".")[0]
 
 
 def worker_command(
