@@ -1,0 +1,62 @@
+"""The images that tests deploy, built on windlass/base; built anew only when they change."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+BASE = "windlass/base"  # deploy/setup/base-image.sh provides it
+HELLO = Path(__file__).parent.parent / "examples" / "hello"
+BUILT_WITHIN = 300.0  # seconds
+
+# Two servers as Debian packages them. Only where they listen is set: nginx on a fixed port,
+# lighttpd on the one that the platform names.
+NGINX = f"""
+FROM {BASE}
+RUN apt-get update && apt-get install -y --no-install-recommends nginx-light
+RUN sed -i 's/listen 80 /listen 8080 /; /listen \\[::\\]/d' /etc/nginx/sites-available/default
+CMD ["nginx", "-g", "daemon off;"]
+"""
+LIGHTTPD = f"""
+FROM {BASE}
+RUN apt-get update && apt-get install -y --no-install-recommends lighttpd
+RUN sed -i 's/^server.port .*/server.port = env.PORT/; /use-ipv6/d' /etc/lighttpd/lighttpd.conf
+CMD ["lighttpd", "-D", "-f", "/etc/lighttpd/lighttpd.conf"]
+"""
+
+
+class BuildFailed(Exception):
+    """An image could not be built; carries what the engine said."""
+
+
+def build_hello() -> str:
+    """Build examples/hello if it changed; return its tag."""
+    content = b"".join(path.read_bytes() for path in sorted(HELLO.glob("[Ds]*")))
+    return _build("hello", content, str(HELLO))
+
+
+def build_from(name: str, dockerfile: str) -> str:
+    """Build an image that needs no files of ours; return its tag."""
+    return _build(name, dockerfile.encode(), "-")
+
+
+def _build(name: str, content: bytes, context: str) -> str:
+    base = _docker("image", "inspect", "--format", "{{.Id}}", BASE)
+    tag = f"windlass-test/{name}:{hashlib.sha256(base.encode() + content).hexdigest()[:12]}"
+    if not _docker("image", "ls", "--quiet", tag):
+        stdin = content if context == "-" else b""
+        _docker("build", "--build-arg", f"BASE={BASE}", "--tag", tag, context, stdin=stdin)
+    return tag
+
+
+def _docker(*words: str, stdin: bytes = b"") -> str:
+    try:
+        done = subprocess.run(
+            ["docker", *words], input=stdin, capture_output=True, timeout=BUILT_WITHIN, check=False
+        )
+    except subprocess.TimeoutExpired as fault:
+        raise BuildFailed(f"docker {words[0]}: not done within {BUILT_WITHIN} s") from fault
+    if done.returncode != 0:
+        raise BuildFailed(f"docker {words[0]}: {(done.stdout + done.stderr).decode()[-4000:]}")
+    return done.stdout.decode().strip()
