@@ -1,0 +1,21 @@
+# Every target sets up what it needs, quickly when it is there. The work is in deploy/setup/.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check
+
+setup := deploy/setup
+ARGS ?=
+
+help: ## Show these targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile
+
+demo: ## Set up all that is missing and show what Windlass does (five minutes the first time)
+	@$(setup)/python.sh
+	@$(setup)/with-engine.sh $(setup)/demo.sh
+
+test: ## Set up all that is missing and run every test (ARGS="tests/router -k pool" for some)
+	@$(setup)/python.sh dev
+	@$(setup)/with-engine.sh $(setup)/test.sh $(ARGS)
+
+check: ## Check format, style, types, imports between areas, and shell scripts
+	@$(setup)/python.sh dev
+	@$(setup)/check.sh

@@ -1,0 +1,12 @@
+#!/bin/bash
+# Run the demo on the example's image where an engine answers, else on the process runtime.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+if docker version >/dev/null 2>&1 && deploy/setup/base-image.sh; then
+    echo "==> Build the example's image"
+    docker build --build-arg BASE=windlass/base --tag windlass/hello examples/hello
+    exec .venv/bin/python -m windlass.deploy.demo --image windlass/hello
+fi
+echo "==> Run the demo on the process runtime"
+exec .venv/bin/python -m windlass.deploy.demo --runtime process
