@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 from time import monotonic_ns
@@ -120,18 +121,9 @@ class NodeLink:
             finally:
                 self._writer = None
                 self.away_since = asyncio.get_running_loop().time()
-                writer.close()
-
-    async def close(self) -> None:
-        """Flush what was said."""
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            try:
-                await writer.drain()
-                writer.close()
-                await writer.wait_closed()
-            except OSError:
-                log.warning("link lost", path=self._path)
+                writer.close()  # what was said last still goes out
+                with contextlib.suppress(OSError):  # the node was quicker
+                    await writer.wait_closed()
 
     def _greet(self, writer: asyncio.StreamWriter, dispatch: Dispatch) -> None:
         self._writer = writer

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import errno
 import gc
 import logging
@@ -44,6 +45,7 @@ class Worker:
         self.dispatch = Dispatch(self.link, tuple(domains))
         self._server: asyncio.Server | None = None
         self._draining: asyncio.Task[None] | None = None
+        self._finished = asyncio.Event()
 
     async def listen(self, host: str, port: int) -> int:
         """Listen for clients; return the port.
@@ -62,19 +64,13 @@ class Worker:
     async def run(self) -> None:
         """Serve until drained."""
         link = asyncio.create_task(self.link.run(self.dispatch, self.drain))
-        try:
-            while self._draining is None or not self._draining.done():
-                self._tick()
-                if self._draining is None:
-                    await asyncio.sleep(INTERVAL)
-                else:
-                    await asyncio.wait([self._draining], timeout=INTERVAL)
-            self._draining.result()
-            self.link.report(self.dispatch, last=True)
-            await self.link.close()
-        finally:
-            link.cancel()
-            await asyncio.wait([link])
+        while not self._finished.is_set():
+            self._tick()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._finished.wait(), INTERVAL)
+        self.link.report(self.dispatch, last=True)
+        link.cancel()
+        await asyncio.wait([link])
 
     def drain(self, grace: float) -> None:
         """Begin to end: finish what is under way, at most `grace` seconds long."""
@@ -104,6 +100,7 @@ class Worker:
             dispatch.abort_clients()
             await dispatch.emptied.wait()
         log.info("drained")
+        self._finished.set()
 
 
 async def serve(options: argparse.Namespace) -> int:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from windlass.router.link import InstanceRoute
 
 MAX_HEAD = 64 * 1024  # bytes of a response's head
-CONNECT_TIMEOUT = 1.0  # seconds for one attempt
+# Seconds for one attempt. A full listen queue drops a SYN, which is sent again after one second.
+CONNECT_TIMEOUT = 3.0
 CONNECT_PAUSES = (0.0, 0.01, 0.05)  # seconds before each attempt
 IDLE_LIMIT = 60 * SECOND  # ns that a connection is kept unused
 # Servers close connections that were idle, some after two seconds. A request that may not be
