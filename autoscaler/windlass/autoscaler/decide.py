@@ -50,7 +50,7 @@ class Observation:
     queued: int = 0
     stable: float = 0.0  # average of in flight + queued over the stable window
     panic: float = 0.0  # the same over the panic window
-    last_demand: float | None = None  # last moment with a request; None: there was none
+    last_demand: float | None = None  # last request, or instance made ready; None: never
     reachable: bool = True
     checking: bool = False
 
@@ -89,6 +89,14 @@ class Decision:
 
 
 NOTHING = Claim(0, Kind.NOTHING, "no request and none lately: zero instances")
+
+
+def taking_over(ready: int, now: float) -> Memory:
+    """Return the memory of one that finds instances running: none goes before it has seen why.
+
+    Knative's new autoscaler starts in panic for the same reason.
+    """
+    return Memory(panic_since=now, panic_peak=ready, peaks=((now, ready),))
 
 
 def decide(template: Template, seen: Observation, memory: Memory) -> Decision:
@@ -238,7 +246,7 @@ def _idle(scaling: Scaling, seen: Observation) -> Claim:
     idle, period = seen.now - seen.last_demand, idle_period(scaling)
     if idle >= period:
         return NOTHING
-    return Claim(1, Kind.KEPT, f"no request for {idle:.0f} s: one is kept until {period:g} s")
+    return Claim(1, Kind.KEPT, f"idle for {idle:.0f} s: one is kept until {period:g} s")
 
 
 def _unreachable(at_once: Claim, seen: Observation) -> Claim:

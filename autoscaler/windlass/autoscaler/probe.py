@@ -34,7 +34,6 @@ async def answers(container: Container, address: Address) -> bool:
 
 async def _connects(host: str, port: int) -> bool:
     _, writer = await asyncio.open_connection(host, port)
-    # Reset rather than closed in turn: nothing of a probe lingers, not even in TIME_WAIT.
     writer.transport.abort()
     return True
 

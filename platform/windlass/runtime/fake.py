@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 KILLED = Exit(signal=9)
 TERMINATED = Exit(signal=15)
+CRASHED = Exit(code=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ class Behaviour:
     listen_delay: float = 0.0  # from then until its port answers
     listens: bool = True
     exit_after: float | None = None  # ends by itself so long after its start
-    exit: Exit = Exit(code=1)  # how it then ends
+    exit: Exit = CRASHED  # how it then ends
     lines: tuple[str, ...] = ()  # what it prints at its start
     stop_delay: float | None = 0.0  # from SIGTERM to its end; None: it ignores SIGTERM
 

@@ -1,0 +1,159 @@
+"""All instances that live: starts, drains and stops them, and hands each event to its instance.
+
+Decides nothing; what comes of it is told through the callbacks it is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+
+import structlog
+
+from windlass.autoscaler.life import Life, Surroundings
+from windlass.model.instance import ENDED, Exit, Instance, State
+from windlass.runtime.base import RuntimeFault
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable
+
+    from windlass.model.service import Revision
+    from windlass.runtime.base import Ended, Running
+
+log = structlog.get_logger(__name__)
+
+
+class Fleet:
+    """The instances by id, each with the task that lives its life."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._lives: dict[str, Life] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # by instance, until nothing is left of it
+        self._strays: dict[str, asyncio.Future[Exit]] = {}
+        self._errands: set[asyncio.Task[None]] = set()
+
+    def instances(self, revision: str) -> list[Instance]:
+        """Return a revision's instances that have not ended, oldest first."""
+        return [life.instance for life in self._of(revision)]
+
+    def in_flight(self, revision: str) -> dict[str, int]:
+        """Return what is known to be in flight, by instance."""
+        return {life.instance.id: life.in_flight for life in self._of(revision)}
+
+    def begin(self, revision: Revision, reason: str) -> None:
+        """Start an instance."""
+        name = f"{revision.name}-{secrets.token_hex(3)[:5]}"
+        while name in self._tasks:
+            name = f"{revision.name}-{secrets.token_hex(3)[:5]}"
+        instance = Instance(
+            id=name,
+            revision=revision.name,
+            service=revision.service,
+            started=self._around.clock(),
+            reason=reason,
+        )
+        self._live(Life(instance, revision, self._around))
+
+    async def adopt(self, running: Running, revision: Revision | None) -> None:
+        """Take over an instance that runs and answers; stop any other."""
+        if revision and await self._around.answers(revision.template.container, running.address):
+            now = self._around.clock()
+            instance = Instance(
+                id=running.instance,
+                revision=revision.name,
+                service=revision.service,
+                state=State.READY,
+                address=running.address,
+                started=now,
+                ready=now,
+                reason="found running",
+            )
+            self._live(Life(instance, revision, self._around))
+        else:
+            self._strays[running.instance] = asyncio.get_running_loop().create_future()
+            self._errand(self._end_stray(running.instance))
+
+    def drain(self, instance: str, reason: str) -> None:
+        """Give a ready instance no new request; stop it when it has none."""
+        self._lives[instance].drain(reason)
+
+    def give_up(self, instance: str) -> None:
+        """Stop an instance that is not ready yet."""
+        self._lives[instance].give_up()
+
+    def drained(self, instance: str) -> None:
+        """Hear that nothing is in flight on a draining instance."""
+        if life := self._lives.get(instance):
+            life.drained()
+
+    def loaded(self, instance: str, in_flight: int) -> None:
+        """Hear how many requests are in flight on an instance."""
+        if life := self._lives.get(instance):
+            life.in_flight = in_flight
+
+    def ended(self, event: Ended) -> None:
+        """Hear from the runtime that an instance's process is gone."""
+        if life := self._lives.get(event.instance):
+            life.exited(event.exit)
+        elif (stray := self._strays.get(event.instance)) and not stray.done():
+            stray.set_result(event.exit)
+
+    def suspect(self, instance: str, reason: str) -> None:
+        """Hear that an instance cannot be reached: see for ourselves."""
+        if life := self._lives.get(instance):
+            self._errand(life.examine(reason))
+
+    async def finished(self, revision: str) -> None:
+        """Wait until nothing is left of a revision's instances."""
+        await self._wait(self._tasks[life.instance.id] for life in self._of(revision))
+
+    async def stop(self, grace: float, reason: str) -> None:
+        """Drain all for at most `grace` seconds, stop them, and wait until nothing is left."""
+        for life in list(self._lives.values()):
+            life.drain(reason)
+            life.give_up()
+            asyncio.get_running_loop().call_later(grace, life.drained)
+        await self._wait((*self._tasks.values(), *self._errands))
+
+    def _of(self, revision: str) -> list[Life]:
+        return [
+            life
+            for life in self._lives.values()
+            if life.revision.name == revision and life.instance.state not in ENDED
+        ]
+
+    def _live(self, life: Life) -> None:
+        name = life.instance.id
+        self._lives[name] = life
+        task = self._tasks[name] = asyncio.create_task(life.run(), name=f"life of {name}")
+        task.add_done_callback(lambda _: self._forget(name))
+        self._around.tell(life.instance)
+
+    def _forget(self, name: str) -> None:
+        del self._lives[name], self._tasks[name]
+
+    def _errand(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
+
+    async def _end_stray(self, name: str) -> None:
+        """Stop what an earlier platform left and this one has no use for; nobody is told."""
+        log.info("stopping what is not ours", instance=name)
+        runtime, ended = self._around.runtime, self._strays[name]
+        try:
+            await runtime.signal_stop(name)
+            await asyncio.wait({ended}, timeout=self._around.stop_grace)
+            if not ended.done():
+                await runtime.kill(name)
+                await asyncio.wait({ended}, timeout=self._around.stop_grace)
+            await runtime.remove(name)
+        except RuntimeFault as fault:
+            log.warning("runtime fault", instance=name, fault=str(fault))
+        del self._strays[name]
+
+    @staticmethod
+    async def _wait(tasks: Iterable[asyncio.Task[None]]) -> None:
+        await asyncio.gather(*tasks)

@@ -1,0 +1,277 @@
+"""The life of one instance, from its start to its end: performs what was decided elsewhere.
+
+Its states change only here, through the table of `model.instance`, and each change is told before
+the next step is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from windlass.model.instance import ENDED, Exit, Instance, State, moved
+from windlass.model.service import MIB
+from windlass.runtime.base import RuntimeFault, Start
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from windlass.model.instance import Address
+    from windlass.model.service import Container, Limits, Revision
+    from windlass.runtime.base import LogLine, Runtime
+
+log = structlog.get_logger(__name__)
+
+LINES_KEPT = 20  # of an instance's output, for the reason of its failure
+LAST_LINES_WAIT = 0.5  # seconds that a failure waits for the last lines of an ended instance
+FIRST_PROBE_PAUSE = 0.002  # seconds, growing by half up to the longest
+LONGEST_PROBE_PAUSE = 0.1
+KILL_WAIT = 10.0  # seconds until a SIGKILL is sent again
+KILL_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every life needs."""
+
+    runtime: Runtime
+    clock: Callable[[], int]  # ns
+    stop_grace: float  # seconds from SIGTERM to SIGKILL
+    answers: Callable[[Container, Address], Awaitable[bool]]  # one probe
+    tell: Callable[[Instance], None]
+    tell_line: Callable[[str, LogLine], None]
+    start_returned: Callable[[], None]  # the runtime may take another start
+
+
+class _Failure(Exception):
+    """The instance does not come up, or ended by itself."""
+
+
+class Life:
+    """One instance; `run` takes it through its states, the other methods say what is to happen."""
+
+    def __init__(self, instance: Instance, revision: Revision, around: Surroundings) -> None:
+        loop = asyncio.get_running_loop()
+        self.instance = instance
+        self.revision = revision
+        self.in_flight = 0  # as far as is known
+        self._around = around
+        self._tail: deque[str] = deque(maxlen=LINES_KEPT)
+        self._pumping: asyncio.Task[None] | None = None
+        self._stop: asyncio.Future[None] = loop.create_future()  # drain, or give up starting
+        self._drained: asyncio.Future[None] = loop.create_future()
+        self._exit: asyncio.Future[Exit] = loop.create_future()
+        self._ended = 0  # ns
+        self._broken = ""  # why it is being killed while it serves
+
+    # What is to happen, or has happened.
+
+    def drain(self, reason: str) -> None:
+        """Tell that a ready instance gets no new request, and stop it when it has none."""
+        if self.instance.state is State.READY:
+            self._move(State.DRAINING, reason=reason)
+            _settle(self._stop)
+
+    def give_up(self) -> None:
+        """Stop an instance that is not ready yet."""
+        if self.instance.state is State.STARTING:
+            _settle(self._stop)
+
+    def drained(self) -> None:
+        """Nothing is in flight on the draining instance, or nobody may wait for it any more."""
+        if self.instance.state is State.DRAINING:
+            _settle(self._drained)
+
+    def exited(self, how: Exit) -> None:
+        """Its main process is gone."""
+        if not self._exit.done():
+            self._ended = self._around.clock()
+            self._exit.set_result(how)
+
+    async def examine(self, reason: str) -> None:
+        """Kill a ready instance that the router cannot reach, unless it answers a probe."""
+        address = self.instance.address
+        if self.instance.state is not State.READY or self._broken or address is None:
+            return
+        if await self._around.answers(self.revision.template.container, address):
+            return
+        self._broken = f"no longer takes connections: {reason}"
+        await self._attempt(self._around.runtime.kill(self.instance.id))
+
+    # The states, in their order.
+
+    async def run(self) -> None:
+        """Live, from STARTING or (adopted) from READY, until nothing is left of it."""
+        try:
+            if self.instance.state is State.STARTING:
+                await self._start()
+                await self._become_ready()
+            else:
+                self._pumping = asyncio.create_task(self._pump())
+            if self.instance.state is not State.STARTING:
+                await self._serve()
+                await self._drain()
+            await self._end_as_asked()
+        except _Failure as failure:
+            await self._fail(str(failure))
+        except Exception as fault:
+            # A fault of the driver's or ours must not leave an instance that nobody looks after.
+            log.exception("instance lost", instance=self.instance.id)
+            if self.instance.state not in ENDED and self.instance.state is not State.STOPPING:
+                await self._fail(f"fault in the platform: {fault!r}")
+        finally:
+            if self._pumping:
+                self._pumping.cancel()
+        await self._attempt(self._around.runtime.remove(self.instance.id))
+
+    async def _start(self) -> None:
+        template = self.revision.template
+        request = Start(
+            instance=self.instance.id,
+            revision=self.revision.name,
+            service=self.revision.service,
+            container=template.container,
+            limits=template.limits,
+        )
+        try:
+            running = await self._around.runtime.start(request)
+        except RuntimeFault as fault:
+            self.exited(Exit(reason=str(fault)))  # nothing of it is left behind
+            raise _Failure(str(fault)) from None
+        finally:
+            self._around.start_returned()
+        self._pumping = asyncio.create_task(self._pump())
+        self._address = running.address
+
+    async def _become_ready(self) -> None:
+        container, budget = self.revision.template.container, self._startup_budget()
+        probing = asyncio.create_task(self._probe())
+        try:
+            await asyncio.wait(
+                {probing, self._exit, self._stop},
+                timeout=budget,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if self._exit.done():
+                raise _Failure(
+                    f"ended before it took requests on port {container.port}: {self._how_ended()}"
+                )
+            if self._stop.done():
+                return
+            if not probing.done():
+                raise _Failure(
+                    f"took no request on port {container.port} within {budget:g} s: "
+                    f"it must listen on 0.0.0.0 and the port in $PORT"
+                )
+            probing.result()
+        finally:
+            probing.cancel()
+        self._move(State.READY, address=self._address, ready=self._around.clock())
+
+    async def _probe(self) -> None:
+        container, pause = self.revision.template.container, FIRST_PROBE_PAUSE
+        if container.startup_probe:
+            await asyncio.sleep(container.startup_probe.initial_delay)
+        while not await self._around.answers(container, self._address):
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PROBE_PAUSE)
+
+    def _startup_budget(self) -> float:
+        probe, limits = (
+            self.revision.template.container.startup_probe,
+            self.revision.template.limits,
+        )
+        if probe is None:
+            return limits.startup_timeout
+        return min(
+            probe.initial_delay + probe.period * probe.failure_threshold, limits.startup_timeout
+        )
+
+    async def _serve(self) -> None:
+        await asyncio.wait({self._exit, self._stop}, return_when=asyncio.FIRST_COMPLETED)
+        self._check_alive()
+
+    async def _drain(self) -> None:
+        timeout = self.revision.template.limits.timeout
+        await asyncio.wait(
+            {self._exit, self._drained}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+        )
+        self._check_alive()
+        if not self._drained.done():
+            log.warning("requests outlive draining", instance=self.instance.id, seconds=timeout)
+
+    async def _end_as_asked(self) -> None:
+        self._move(State.STOPPING, stopping=self._around.clock())
+        await self._attempt(self._around.runtime.signal_stop(self.instance.id))
+        await asyncio.wait({self._exit}, timeout=self._around.stop_grace)
+        await self._kill()
+        self._move(State.STOPPED, ended=self._ended, exit=self._exit.result())
+
+    async def _fail(self, reason: str) -> None:
+        await self._kill()
+        if self._pumping:
+            await asyncio.wait({self._pumping}, timeout=LAST_LINES_WAIT)
+        if self._tail:
+            reason = "\n".join((f"{reason}. Its last lines:", *self._tail))
+        self._move(State.FAILED, ended=self._ended, exit=self._exit.result(), reason=reason)
+
+    async def _kill(self) -> None:
+        """Make sure that the process is gone."""
+        for _ in range(KILL_ATTEMPTS):
+            if self._exit.done():
+                return
+            await self._attempt(self._around.runtime.kill(self.instance.id))
+            await asyncio.wait({self._exit}, timeout=KILL_WAIT)
+        if not self._exit.done():
+            log.error("no end reported after SIGKILL", instance=self.instance.id)
+            self.exited(Exit(reason="the runtime reported no end after SIGKILL"))
+
+    async def _pump(self) -> None:
+        with contextlib.suppress(RuntimeFault):  # its end is told elsewhere
+            async for line in self._around.runtime.logs(self.instance.id):
+                self._tail.append(line.text)
+                self._around.tell_line(self.instance.id, line)
+
+    async def _attempt(self, call: Awaitable[None]) -> None:
+        """Await a runtime's call whose fault changes nothing in what is done next."""
+        try:
+            await call
+        except RuntimeFault as fault:
+            log.warning("runtime fault", instance=self.instance.id, fault=str(fault))
+
+    def _check_alive(self) -> None:
+        if self._exit.done():
+            raise _Failure(self._broken or f"ended by itself: {self._how_ended()}")
+
+    def _how_ended(self) -> str:
+        return describe(self._exit.result(), self.revision.template.limits)
+
+    def _move(self, state: State, **changes: object) -> None:
+        self.instance = moved(self.instance, state, **changes)
+        self._around.tell(self.instance)
+
+
+def describe(how: Exit, limits: Limits) -> str:
+    """Say how an instance ended."""
+    if how.out_of_memory:
+        text = f"out of memory, over its limit of {limits.memory / MIB:g} MiB"
+    elif how.signal is not None:
+        text = f"signal {how.signal}"
+        with contextlib.suppress(ValueError):
+            text += f" ({signal.Signals(how.signal).name})"
+    elif how.code is not None:
+        text = f"exit code {how.code}"
+    else:
+        text = "nobody knows how"
+    return f"{text} ({how.reason})" if how.reason else text
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
