@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from click.testing import CliRunner
 
 from windlass.deploy import rollout
 from windlass.deploy.api.client import Client
@@ -33,12 +34,14 @@ from windlass.deploy.api.schema import (
     UsageView,
 )
 from windlass.deploy.api.server import make_app
+from windlass.deploy.cli.commands import windlass
 from windlass.model.instance import State
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from aiohttp.test_utils import BaseTestServer
+    from click.testing import Result
 
     from windlass.deploy.api.schema import Progress
     from windlass.deploy.manifest import ServiceSpec
@@ -271,6 +274,20 @@ async def http(server: BaseTestServer) -> AsyncIterator[TestClient[Any, Any]]:
     client: TestClient[Any, Any] = TestClient(server)
     async with client:
         yield client
+
+
+@pytest.fixture
+async def run(
+    server: BaseTestServer, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Awaitable[Result]]:
+    """Run a client command against the API, as a user would."""
+    monkeypatch.setenv("WINDLASS_SERVER", str(server.make_url("")))
+
+    async def call(*words: str, stdin: str | None = None) -> Result:
+        # In a thread of its own: a command runs its own event loop, this one serves the API.
+        return await asyncio.to_thread(CliRunner().invoke, windlass, words, input=stdin)
+
+    return call
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -173,7 +174,8 @@ class Client:
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise Unreachable(self.server, "not a URL such as http://127.0.0.1:8090") from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            number = error.errno if isinstance(error, OSError) else None
+            reason = os.strerror(number) if number else str(error) or type(error).__name__
             raise Unreachable(self.server, reason) from error
 
 

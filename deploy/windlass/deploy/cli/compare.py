@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 @click.command("compare")
 @click.argument("image", default="")
-@click.option("--exec", metavar="'CMD ...'", help="A command line of this machine, instead.")
+@click.option(
+    "--exec", "command_line", metavar="'CMD ...'", help="A command line of this machine, instead."
+)
 @click.option("--rate", metavar="N", default="100", show_default=True, help="Requests a second.")
 @click.option("--clients", metavar="N", help="So many at a time, each waiting, instead of a rate.")
 @click.option("--duration", metavar="TIME", default="30s", show_default=True, help="Of the load.")
@@ -34,8 +36,9 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     image: str,
-    exec: str | None,
+    command_line: str | None,
     as_json: bool,
     server: str,
     **flags: str | None,
@@ -52,7 +55,7 @@ def command(
     from windlass.deploy.cli.output import print_json
     from windlass.deploy.cli.temporary import platform_at
 
-    settings = read_settings(image, exec, flags)
+    settings = read_settings(image, command_line, flags)
 
     async def run(client: Client) -> Comparison:
         with show.showing(Console(stderr=True)) as progress:

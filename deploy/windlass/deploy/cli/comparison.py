@@ -10,7 +10,7 @@ from windlass.bench.compare import Endpoint, Observed, Settings
 from windlass.deploy.api.platform import Refused
 from windlass.deploy.api.schema import DeployRequest
 from windlass.deploy.cli.faults import WrongFlags
-from windlass.deploy.cli.flags import FlagReader, Flags, read_number, read_template
+from windlass.deploy.cli.flags import FlagReader, Flags, read_number, read_template, read_whole
 from windlass.deploy.quantity import read_duration
 from windlass.deploy.violation import Violation
 from windlass.model.instance import ENDED
@@ -25,7 +25,9 @@ BOOKS = {Mode.CLOUDRUN: "cloudrun-request", Mode.LAMBDA: "lambda-x86"}
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to call what listens on all addresses
 
 
-def read_settings(image: str, exec: str | None, flags: Mapping[str, str | None]) -> Settings:
+def read_settings(
+    image: str, command_line: str | None, flags: Mapping[str, str | None]
+) -> Settings:
     """Return the comparison's settings.
 
     Raises:
@@ -33,7 +35,7 @@ def read_settings(image: str, exec: str | None, flags: Mapping[str, str | None])
     """
     typed = Flags(
         image=image or None,
-        exec=exec,
+        exec=command_line,
         concurrency=flags["concurrency"],
         cpu=flags["cpu"],
         memory=flags["memory"],
@@ -41,7 +43,7 @@ def read_settings(image: str, exec: str | None, flags: Mapping[str, str | None])
     template, wrong = read_template(typed, None)
     reader = FlagReader()
     rate = reader.take("--rate", flags["rate"], read_number) or 0.0
-    clients = reader.take("--clients", flags["clients"], read_number)
+    clients = reader.take("--clients", flags["clients"], read_whole)
     duration = reader.take("--duration", flags["duration"], read_duration) or 0.0
     ramp = reader.take("--ramp", flags["ramp"], read_duration) or 0.0
     wrong += reader.wrong
@@ -54,7 +56,7 @@ def read_settings(image: str, exec: str | None, flags: Mapping[str, str | None])
         image=template.container.image,
         exec=template.container.exec,
         rate=rate,
-        clients=None if clients is None else int(clients),
+        clients=clients,
         duration=duration,
         ramp=ramp,
         path=path,

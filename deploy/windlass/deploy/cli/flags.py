@@ -99,6 +99,17 @@ def read_template(flags: Flags, base: Template | None) -> tuple[Template, list[V
     return template, reader.wrong + found
 
 
+def read_whole(text: str) -> int:
+    """Return a whole number of at most nine digits.
+
+    Raises:
+        BadQuantity: not one.
+    """
+    if not (text.removeprefix("-").isdigit() and text.isascii() and len(text) <= 9):
+        raise BadQuantity(text, "a whole number")
+    return int(text)
+
+
 def read_number(text: str) -> float:
     """Return a number above zero.
 
@@ -142,22 +153,24 @@ def read_percents(text: str) -> tuple[Target, ...]:
         BadQuantity: an item without its percent.
     """
     return tuple(
-        Target(revision=None if revision == "LATEST" else revision, percent=_whole(percent))
+        Target(revision=None if revision == "LATEST" else revision, percent=read_whole(percent))
         for revision, percent in read_pairs(text)
     )
 
 
 def _container(flags: Flags, known: Container, reader: FlagReader) -> Container:
     container = known
-    if flags.image is not None or flags.exec is not None:
-        # One takes the place of the other; both at once is a fault that the rules find.
-        container = msgspec.structs.replace(container, image=flags.image or "", exec=())
-    if flags.exec is not None:
-        container = msgspec.structs.replace(container, command=(), args=())
+    command_line = reader.take("--exec", flags.exec, _command_line)
+    # One takes the place of the other; both at once is a fault that the rules find.
+    if flags.image is not None:
+        container = msgspec.structs.replace(container, image=flags.image, exec=())
+    if command_line is not None:
+        container = msgspec.structs.replace(
+            container, image=flags.image or "", exec=command_line, command=(), args=()
+        )
     return _given(
         container,
-        exec=reader.take("--exec", flags.exec, _command_line),
-        port=reader.take("--port", flags.port, _whole),
+        port=reader.take("--port", flags.port, read_whole),
         env=reader.take("--set-env-vars", flags.set_env_vars, read_pairs),
         command=reader.take("--command", flags.command, read_list),
         args=reader.take("--args", flags.args, read_list),
@@ -165,7 +178,7 @@ def _container(flags: Flags, known: Container, reader: FlagReader) -> Container:
 
 
 def _limits(flags: Flags, known: Template, mode: Mode, reader: FlagReader) -> Limits:
-    concurrency = reader.take("--concurrency", flags.concurrency, _whole)
+    concurrency = reader.take("--concurrency", flags.concurrency, read_whole)
     if flags.concurrency is None and mode is not known.mode:
         concurrency = 1 if mode is Mode.LAMBDA else Limits().concurrency
     return _given(
@@ -182,8 +195,8 @@ def _scaling(flags: Flags, known: Scaling, reader: FlagReader) -> Scaling:
     grace = reader.take("--scale-to-zero-grace", flags.scale_to_zero_grace, read_duration)
     return _given(
         known,
-        min_instances=reader.take("--min-instances", flags.min_instances, _whole),
-        max_instances=reader.take("--max-instances", flags.max_instances, _whole),
+        min_instances=reader.take("--min-instances", flags.min_instances, read_whole),
+        max_instances=reader.take("--max-instances", flags.max_instances, read_whole),
         stable_window=window,
         # Knative's panic window is a tenth of the stable one.
         panic_window=None if window is None else window / 10,
@@ -195,12 +208,6 @@ def _given(value: Struct, **changes: object) -> Struct:
     """Return the value with those changes that are not None."""
     given = {field: change for field, change in changes.items() if change is not None}
     return msgspec.structs.replace(value, **given)
-
-
-def _whole(text: str) -> int:
-    if not (text.removeprefix("-").isdigit() and text.isascii() and len(text) <= 9):
-        raise BadQuantity(text, "a whole number")
-    return int(text)
 
 
 def _command_line(text: str) -> tuple[str, ...]:
