@@ -251,6 +251,22 @@ async def test_a_page_of_our_own_is_let_in(http: Http) -> None:
     assert (await http.get("/api/v1/services", headers={"Origin": origin})).status == 200
 
 
+async def test_a_deploy_that_nobody_listens_to_any_more_is_closed_at_once() -> None:
+    closed = asyncio.Event()
+
+    async def steps() -> AsyncIterator[Progress]:
+        try:
+            yield Step("a")
+            yield Step("b")
+        finally:
+            closed.set()
+
+    events = lively(steps())
+    assert await anext(events) == Step("a")
+    await events.aclose()
+    assert closed.is_set()
+
+
 async def test_a_long_step_is_heard_of() -> None:
     released = asyncio.Event()
 

@@ -164,7 +164,7 @@ class BillView(msgspec.Struct, frozen=True, kw_only=True):
     since: float
     until: float
     usage: UsageView
-    books: tuple[BookBillView, ...]
+    books: tuple[BookBillView, ...]  # the first actual one is what the service is said to cost
 
 
 class BookView(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from windlass.deploy.api.guard import guard
 from windlass.deploy.api.platform import Refused
 from windlass.deploy.api.problems import from_manifest, invalid, problem, problems
 from windlass.deploy.api.schema import DeployRequest, TrafficRequest
-from windlass.deploy.api.stream import lively, stream
+from windlass.deploy.api.stream import closed, lively, stream
 from windlass.deploy.quantity import BadQuantity, read_duration
 from windlass.deploy.validation import (
     check_labels,
@@ -30,10 +30,9 @@ from windlass.deploy.validation import (
 from windlass.deploy.violation import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
     from windlass.deploy.api.platform import Platform
-    from windlass.deploy.api.schema import LogLineView
     from windlass.deploy.options import ListenAddress
 
 MAX_BODY = 1024**2  # bytes; a manifest of YAML may have a quarter of it
@@ -157,12 +156,7 @@ async def logs(request: web.Request) -> web.StreamResponse:
     tail = _query(request, "tail", _tail, 100)
     follow = _query(request, "follow", _truth, False)
     lines = request.app[PLATFORM].logs(request.match_info["name"], tail=tail, follow=follow)
-
-    async def each() -> AsyncGenerator[LogLineView]:
-        async for line in lines:
-            yield line
-
-    return await stream(request, each())
+    return await stream(request, closed(lines))
 
 
 async def bill(request: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,7 +16,7 @@ from windlass.deploy.api.problems import problem
 from windlass.deploy.api.schema import Failed, Heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncIterator
 
     from windlass.deploy.api.schema import Progress
 
@@ -77,6 +78,22 @@ async def lively(
     finally:
         coming.cancel()
         await asyncio.wait({coming})
+        await _close(events)
+
+
+async def closed(items: AsyncIterator[T]) -> AsyncGenerator[T]:
+    """Yield the items, and close what yields them as soon as this is closed."""
+    try:
+        async for item in items:
+            yield item
+    finally:
+        await _close(items)
+
+
+async def _close(items: AsyncIterator[object]) -> None:
+    """Let a generator clean up now: left to the garbage collector, it would hold its locks on."""
+    if isinstance(items, AsyncGenerator):
+        await items.aclose()
 
 
 async def _next(events: AsyncIterator[Progress]) -> Progress | None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from windlass.deploy.api.client import Client
 
-BOOKS = {Mode.CLOUDRUN: "cloudrun-request", Mode.LAMBDA: "lambda-x86"}
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to call what listens on all addresses
 
 
@@ -72,11 +71,9 @@ class PlatformTarget:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._modes: dict[str, Mode] = {}
 
     async def deploy(self, name: str, settings: Settings, mode: Mode) -> Endpoint:
         """Deploy in this mode and say where it is called."""
-        self._modes[name] = mode
         concurrency = 1 if mode is Mode.LAMBDA else settings.concurrency
         template = Template(
             container=Container(image=settings.image, exec=settings.exec),
@@ -92,8 +89,8 @@ class PlatformTarget:
 
     async def observe(self, name: str) -> Observed:
         """Read the service's bill, with the book of its mode, and count its instances."""
-        bill = await self._client.bill(name, BOOKS[self._modes[name]])
-        [book] = bill.books
+        bill = await self._client.bill(name)
+        book = next(book for book in bill.books if book.actual)
         instances = await self._client.instances(name)
         fees = (line.amount for line in book.lines if line.item == "requests")
         return Observed(
