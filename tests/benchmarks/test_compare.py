@@ -120,6 +120,7 @@ async def test_the_json_has_stable_keys_and_the_ratio_of_the_costs(target: FakeP
     assert math.isclose(factors["sharing"] * factors["price"], 9)
 
 
+@pytest.mark.slow
 async def test_another_endpoint_gets_the_same_load_and_shows_latency_only(
     target: FakePlatform,
 ) -> None:
@@ -173,6 +174,7 @@ async def test_a_setting_that_makes_no_sense_is_refused_before_anything_is_deplo
     assert target.calls == []
 
 
+@pytest.mark.slow
 async def test_without_a_terminal_each_stage_is_a_line(target: FakePlatform) -> None:
     out = StringIO()
     with showing(Console(file=out, width=40)) as progress:

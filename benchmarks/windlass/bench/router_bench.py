@@ -1,0 +1,174 @@
+"""Measures the router beside other proxies, on one machine in one run: `make bench-router`.
+
+Every proxy stands before the same static backend and gets the same loads, one proxy at a time, in
+interleaved rounds. What counts is CPU time per request, which a busy machine disturbs least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvloop
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from windlass.bench.cases import CASES, measure, summarise
+from windlass.bench.fake_node import FakeNode
+from windlass.bench.machine import describe
+from windlass.bench.proxies import BACKEND, PROXIES, WINDLASS
+from windlass.bench.servers import CannotStart, Server, running
+from windlass.bench.wrk import WrkFault
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from windlass.bench.cases import Case, Round
+    from windlass.bench.proxies import Proxy
+
+DIRECT = "direct"  # nothing between load and backend
+_CONCURRENCY = 1000  # of the router's one instance: more than any case has in flight
+
+Results = dict[str, dict[str, dict[str, object]]]  # case, proxy, figure
+
+
+def main() -> int:
+    """Run the measurement that the command line asks for; return the exit status."""
+    options = _options().parse_args()
+    console = Console(stderr=True)
+    cases = [case for case in CASES if case.name in options.cases]
+    proxies = [proxy for proxy in PROXIES if proxy.name in options.proxies]
+    if options.install:
+        _install(proxies, console)
+    try:
+        document = uvloop.run(_bench(cases, proxies, options.rounds, options.seconds, console))
+    except (CannotStart, WrkFault, FileNotFoundError) as error:
+        console.print(f"cannot measure: {error}", style="red")
+        return 1
+    if options.out:
+        Path(options.out).write_text(json.dumps(document, indent=2) + "\n")
+    return 0
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m windlass.bench.router_bench", description=__doc__
+    )
+    names, proxies = [case.name for case in CASES], [proxy.name for proxy in PROXIES]
+    parser.add_argument("--cases", nargs="+", choices=names, default=names)
+    parser.add_argument("--proxies", nargs="+", choices=proxies, default=proxies)
+    parser.add_argument("--rounds", type=_at_least_one, default=5)
+    parser.add_argument("--seconds", type=_at_least_one, default=3, help="of load, each time")
+    parser.add_argument("--install", action="store_true", help="apt-get install what is missing")
+    parser.add_argument("--out", help="write the figures to this file as JSON")
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"at least 1, not {number}")
+    return number
+
+
+def _install(proxies: Sequence[Proxy], console: Console) -> None:
+    wanted = {proxy.package for proxy in (BACKEND, *proxies) if not proxy.path() and proxy.package}
+    if shutil.which("wrk") is None:
+        wanted.add("wrk")
+    if not wanted:
+        return
+    if os.geteuid() != 0:
+        console.print(f"not root, so not installed: {', '.join(sorted(wanted))}", style="yellow")
+        return
+    console.print(f"apt-get install {' '.join(sorted(wanted))}")
+    command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *sorted(wanted)]
+    subprocess.run(command, stdout=sys.stderr, check=False)
+
+
+async def _bench(
+    cases: Sequence[Case], proxies: Sequence[Proxy], rounds: int, seconds: float, console: Console
+) -> dict[str, object]:
+    with tempfile.TemporaryDirectory(prefix="windlass-bench-") as name:
+        directory = Path(name)
+        async with AsyncExitStack() as stack:
+            backend = await stack.enter_async_context(running(BACKEND, directory, 0))
+            servers = {DIRECT: Server(backend.port, 0)}
+            skipped: dict[str, str] = {}
+            for proxy in proxies:
+                try:
+                    servers[proxy.name] = await _start(proxy, directory, backend.port, stack)
+                except CannotStart as error:
+                    skipped[proxy.name] = str(error)
+                    console.print(f"without {proxy.name}: {error}", style="yellow", markup=False)
+            results: Results = {}
+            for case in cases:
+                results[case.name] = await _case(case, servers, rounds, seconds, directory, console)
+                Console(width=100).print(table(case.name, results[case.name]))
+    settings = {"rounds": rounds, "seconds": seconds, "skipped": skipped}
+    return {"machine": describe(), "settings": settings, **results}
+
+
+async def _start(proxy: Proxy, directory: Path, backend: int, stack: AsyncExitStack) -> Server:
+    if proxy.name == WINDLASS:
+        node = FakeNode(backend, _CONCURRENCY)
+        (directory / proxy.name).mkdir()
+        await node.listen(directory / proxy.name / "link")
+        stack.push_async_callback(node.close)
+    return await stack.enter_async_context(running(proxy, directory, backend))
+
+
+async def _case(
+    case: Case,
+    servers: dict[str, Server],
+    rounds: int,
+    seconds: float,
+    directory: Path,
+    console: Console,
+) -> dict[str, dict[str, object]]:
+    """Measure every server in every round; each round begins with another one."""
+    found: dict[str, list[Round]] = {name: [] for name in servers}
+    names = list(servers)
+    for number in range(rounds):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            console.print(f"{case.name}: round {number + 1} of {rounds}, {name}", style="dim")
+            if number == 0:
+                await measure(case, servers[name], 1, directory)  # to warm up; not counted
+            found[name].append(await measure(case, servers[name], seconds, directory))
+    return summarise(case, found)
+
+
+def table(case: str, results: dict[str, dict[str, object]]) -> Table:
+    """Return one case's figures, a line a proxy."""
+    columns = {
+        "requests/s": ("requests_per_second", "{:.0f}"),
+        "p50 ms": ("p50_ms", "{:.2f}"),
+        "p99 ms": ("p99_ms", "{:.2f}"),
+        "p99.9 ms": ("p999_ms", "{:.2f}"),
+        "CPU µs/request": ("cpu_us_per_request", "{:.1f}"),
+        "of nginx": ("ratio_to_nginx", "{:.2f}"),
+        "errors": ("errors", "{}"),
+    }
+    result = Table(title=case, title_justify="left", box=SIMPLE)
+    result.add_column("")
+    for label in columns:
+        result.add_column(label, justify="right")
+    for name, figures in results.items():
+        cells = [
+            form.format(figures[key]) if key in figures else "" for key, form in columns.values()
+        ]
+        result.add_row(name, *cells)
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())
