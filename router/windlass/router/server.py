@@ -87,6 +87,12 @@ class Worker:
             self.drain(grace=3600.0)  # no request may take longer
 
     async def _finish(self, grace: float) -> None:
+        try:
+            await self._drain_clients(grace)
+        finally:
+            self._finished.set()
+
+    async def _drain_clients(self, grace: float) -> None:
         dispatch = self.dispatch
         log.info("draining", clients=len(dispatch.clients), grace=grace)
         if self._server is not None:
@@ -100,7 +106,6 @@ class Worker:
             dispatch.abort_clients()
             await dispatch.emptied.wait()
         log.info("drained")
-        self._finished.set()
 
 
 async def serve(options: argparse.Namespace) -> int:

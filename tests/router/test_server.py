@@ -1,0 +1,122 @@
+"""A worker as a process: its start, its end, and what it prints."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from windlass.router.server import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.router.conftest import Rig
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+@pytest.fixture(autouse=True)
+def _usual_logs() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()  # main() logs to what was stderr during its test
+
+
+def test_an_address_in_use_is_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        link = str(tmp_path / "link")
+        assert main(["--link", link, "--http", address, "--worker", "w"]) == 3
+    printed = capsys.readouterr().err
+    assert printed == (
+        f"windlass: cannot listen on {address}: the address is in use; "
+        "choose another one with --http HOST:PORT\n"
+    )
+
+
+def test_an_address_without_a_port_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--link", "x", "--http", "localhost", "--worker", "w"])
+    assert "--http localhost: want HOST:PORT" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+async def test_sigterm_ends_a_worker_with_status_0(tmp_path: Path) -> None:
+    arguments = ["--link", str(tmp_path / "link"), "--http", "127.0.0.1:0", "--worker", "w"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "windlass.router", *arguments, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(10):
+        while b"listening" not in await process.stderr.readline():
+            pass
+        await asyncio.sleep(0.1)  # until the signal handlers are there
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+
+
+async def test_draining_finishes_what_is_under_way_and_says_close(rig: Rig) -> None:
+    release = asyncio.Event()
+
+    async def slow(head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        await release.wait()
+        writer.write(OK)
+        return True
+
+    rig.origin.handlers[b"/"] = slow
+    busy = await rig.client()
+    busy.get("/")
+    await rig.until(lambda: rig.in_flight() == 1)
+    rig.worker.drain(10.0)
+    await rig.until(lambda: rig.worker.dispatch.draining)
+    with pytest.raises(ConnectionError):
+        await rig.client()
+    release.set()
+    assert b"Connection: close\r\n" in await busy.head()
+    assert await busy.rest() == b"hello"
+    await rig.running
+
+
+async def test_a_connection_used_just_now_may_send_one_more_request_while_draining(
+    rig: Rig,
+) -> None:
+    rig.origin.answers("/", OK)
+    client = await rig.client()
+    client.get("/")
+    await client.response()
+    rig.worker.drain(10.0)
+    await rig.until(lambda: rig.worker.dispatch.draining)
+    client.get("/")
+    assert b"Connection: close\r\n" in await client.head()
+    assert await client.rest() == b"hello"
+    await rig.running
+
+
+async def test_what_lasts_longer_than_the_grace_is_ended(rig: Rig) -> None:
+    rig.origin.answers("/", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")
+    client = await rig.client()
+    client.get("/")
+    await client.head()
+    rig.worker.drain(0.01)
+    await rig.running
+    await rig.free()
+
+
+@pytest.mark.slow
+async def test_a_worker_whose_node_stays_away_ends(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("windlass.router.server.NODE_AWAY_LIMIT", 0.0)
+    monkeypatch.setattr(rig.worker.link, "_path", "/nowhere")
+    rig.node.hang_up()
+    await rig.running
