@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -14,7 +17,6 @@ from windlass.deploy.cli.commands import COMMANDS, windlass
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from click.testing import Result
     from tests.deploy.admin.conftest import MemoryPlatform
@@ -263,3 +265,21 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_the_version_is_shown() -> None:
     assert CliRunner().invoke(windlass, ["version"]).output.startswith("windlass 0.")
+
+
+def documented_words(command: click.Command) -> set[str]:
+    """Return a command's options, and its subcommands with theirs."""
+    words = {option.opts[0] for option in command.params if isinstance(option, click.Option)}
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            inner = command.get_command(click.Context(command), name)
+            assert inner is not None
+            words |= {name} | documented_words(inner)
+    return words
+
+
+def test_the_documentation_names_every_command_and_flag() -> None:
+    text = Path(__file__).parents[3].joinpath("docs", "cli.md").read_text()
+    words = documented_words(windlass)
+    assert {"deploy", "--concurrency", "update-traffic", "--to-latest"} <= words
+    assert {word for word in words if not re.search(rf"(?<![\w-]){word}(?![\w-])", text)} == set()
