@@ -161,6 +161,8 @@ async def test_what_was_deployed_is_deleted_when_the_comparison_is_cancelled(
         (replace(SETTINGS, image=""), "image or a command"),
         (replace(SETTINGS, exec=("x",)), "image or a command"),
         (replace(SETTINGS, path="x"), "path"),
+        (replace(SETTINGS, path="/a b"), "path"),
+        (replace(SETTINGS, path="/a\r\nX: y"), "path"),
         (replace(SETTINGS, against="example"), "against"),
         (replace(SETTINGS, against="http://host:port"), "against"),
     ],
@@ -188,7 +190,7 @@ async def test_without_a_terminal_each_stage_is_a_line(target: FakePlatform) -> 
     ]
     assert len(lines) == 8
     assert "requests/s" in lines[1]
-    assert "1 instances" in lines[1]
+    assert "1 instance" in lines[1]
 
 
 async def test_the_summary_shows_both_columns_the_ratio_and_its_reason(

@@ -6,9 +6,10 @@ It knows no platform: a `Target` deploys, meters and deletes.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
-from contextlib import suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -21,11 +22,11 @@ from windlass.bench.tally import SECOND
 from windlass.model.service import MIB, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from windlass.bench.tally import LoadResult, Snapshot
 
-_SETTLE_LOOKS = 30
+_SETTLE_LOOKS = 30  # at the meter, until it counts as still anyway
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,8 +171,11 @@ def _check(settings: Settings) -> None:
         raise ValueError(f"clients must be at least 1, not {settings.clients}")
     if bool(settings.image) == bool(settings.exec):
         raise ValueError("give either an image or a command to run")
-    if not settings.path.startswith("/"):
-        raise ValueError(f"path must begin with /, not {settings.path!r}")
+    if not re.fullmatch(r"/[!-~]*", settings.path):
+        raise ValueError(
+            f"path must begin with / and hold no space or non-ASCII character, "
+            f"not {settings.path!r}"
+        )
 
 
 async def _measure(
@@ -186,14 +190,8 @@ async def _measure(
     progress(Progress(subject=mode, stage="deploy"))
     try:
         endpoint = await target.deploy(name, settings, mode)
-        instances: list[tuple[float, int]] = []
-        sampler = asyncio.create_task(_sample(target, name, instances))
-        try:
+        async with _sampling(target, name) as instances:
             load = await _load(settings, endpoint, mode, progress, instances)
-        finally:
-            sampler.cancel()
-        with suppress(asyncio.CancelledError):
-            await sampler  # its fault, if it had one, is the comparison's
         progress(Progress(subject=mode, stage="settle"))
         observed = await _settled(target, name, settle_interval)
     finally:
@@ -235,13 +233,29 @@ async def _load(
     return await run(load, say)
 
 
-async def _sample(target: Target, name: str, instances: list[tuple[float, int]]) -> None:
-    """Note once a second how many instances run, until cancelled."""
-    begin = time.monotonic()
-    while True:
-        observed = await target.observe(name)
-        instances.append((time.monotonic() - begin, observed.instances_now))
-        await asyncio.sleep(1)
+@asynccontextmanager
+async def _sampling(target: Target, name: str) -> AsyncIterator[list[tuple[float, int]]]:
+    """Note once a second how many instances run, while the context lasts.
+
+    A fault of the meter meanwhile is raised at the end.
+    """
+    instances: list[tuple[float, int]] = []
+
+    async def sample() -> None:
+        begin = time.monotonic()
+        while True:
+            observed = await target.observe(name)
+            instances.append((time.monotonic() - begin, observed.instances_now))
+            await asyncio.sleep(1)
+
+    sampler = asyncio.create_task(sample())
+    try:
+        yield instances
+    finally:
+        sampler.cancel()
+        await asyncio.wait([sampler])
+    if not sampler.cancelled():
+        sampler.result()
 
 
 async def _settled(target: Target, name: str, interval: float) -> Observed:

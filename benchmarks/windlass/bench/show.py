@@ -71,7 +71,7 @@ def line(progress: Progress) -> str:
     if load.p50 is not None and load.p99 is not None:
         parts.append(f"p50 {load.p50 * 1000:.0f} ms, p99 {load.p99 * 1000:.0f} ms")
     if progress.instances is not None:
-        parts.append(f"{progress.instances} instances")
+        parts.append(f"{progress.instances} instance{'' if progress.instances == 1 else 's'}")
     return "  ".join(parts)
 
 
