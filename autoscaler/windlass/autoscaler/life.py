@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LINES_KEPT = 20  # of an instance's output, for the reason of its failure
-LAST_LINES_WAIT = 0.5  # seconds that a failure waits for the last lines of an ended instance
+LAST_LINES_WAIT = 0.5  # seconds that an end waits for the rest of the output
 FIRST_PROBE_PAUSE = 0.002  # seconds, growing by half up to the longest
 LONGEST_PROBE_PAUSE = 0.1
 KILL_WAIT = 10.0  # seconds until a SIGKILL is sent again
@@ -125,9 +125,6 @@ class Life:
             log.exception("instance lost", instance=self.instance.id)
             if self.instance.state not in ENDED and self.instance.state is not State.STOPPING:
                 await self._fail(f"fault in the platform: {fault!r}")
-        finally:
-            if self._pumping:
-                self._pumping.cancel()
         await self._attempt(self._around.runtime.remove(self.instance.id))
 
     async def _start(self) -> None:
@@ -153,11 +150,7 @@ class Life:
         container, budget = self.revision.template.container, self._startup_budget()
         probing = asyncio.create_task(self._probe())
         try:
-            await asyncio.wait(
-                {probing, self._exit, self._stop},
-                timeout=budget,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await _first_of(probing, self._exit, self._stop, within=budget)
             if self._exit.done():
                 raise _Failure(
                     f"ended before it took requests on port {container.port}: {self._how_ended()}"
@@ -194,14 +187,12 @@ class Life:
         )
 
     async def _serve(self) -> None:
-        await asyncio.wait({self._exit, self._stop}, return_when=asyncio.FIRST_COMPLETED)
+        await _first_of(self._exit, self._stop)
         self._check_alive()
 
     async def _drain(self) -> None:
         timeout = self.revision.template.limits.timeout
-        await asyncio.wait(
-            {self._exit, self._drained}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-        )
+        await _first_of(self._exit, self._drained, within=timeout)
         self._check_alive()
         if not self._drained.done():
             log.warning("requests outlive draining", instance=self.instance.id, seconds=timeout)
@@ -209,14 +200,14 @@ class Life:
     async def _end_as_asked(self) -> None:
         self._move(State.STOPPING, stopping=self._around.clock())
         await self._attempt(self._around.runtime.signal_stop(self.instance.id))
-        await asyncio.wait({self._exit}, timeout=self._around.stop_grace)
+        await _first_of(self._exit, within=self._around.stop_grace)
         await self._kill()
+        await self._finish_lines()
         self._move(State.STOPPED, ended=self._ended, exit=self._exit.result())
 
     async def _fail(self, reason: str) -> None:
         await self._kill()
-        if self._pumping:
-            await asyncio.wait({self._pumping}, timeout=LAST_LINES_WAIT)
+        await self._finish_lines()
         if self._tail:
             reason = "\n".join((f"{reason}. Its last lines:", *self._tail))
         self._move(State.FAILED, ended=self._ended, exit=self._exit.result(), reason=reason)
@@ -227,7 +218,7 @@ class Life:
             if self._exit.done():
                 return
             await self._attempt(self._around.runtime.kill(self.instance.id))
-            await asyncio.wait({self._exit}, timeout=KILL_WAIT)
+            await _first_of(self._exit, within=KILL_WAIT)
         if not self._exit.done():
             log.error("no end reported after SIGKILL", instance=self.instance.id)
             self.exited(Exit(reason="the runtime reported no end after SIGKILL"))
@@ -237,6 +228,12 @@ class Life:
             async for line in self._around.runtime.logs(self.instance.id):
                 self._tail.append(line.text)
                 self._around.tell_line(self.instance.id, line)
+
+    async def _finish_lines(self) -> None:
+        """Wait for the rest of what an ended instance printed, but not for long."""
+        if self._pumping:
+            await _first_of(self._pumping, within=LAST_LINES_WAIT)
+            self._pumping.cancel()
 
     async def _attempt(self, call: Awaitable[None]) -> None:
         """Await a runtime's call whose fault changes nothing in what is done next."""
@@ -275,3 +272,9 @@ def describe(how: Exit, limits: Limits) -> str:
 def _settle(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+async def _first_of(
+    *futures: asyncio.Future[None] | asyncio.Future[Exit], within: float | None = None
+) -> None:
+    await asyncio.wait(futures, timeout=within, return_when=asyncio.FIRST_COMPLETED)

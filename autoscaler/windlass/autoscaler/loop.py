@@ -6,17 +6,40 @@ brings about. What is decided, which instance it meets and how it is done is els
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+import structlog
 
-    from windlass.autoscaler.decide import Decision, Kind, Observation
-    from windlass.model.instance import Instance
-    from windlass.model.service import Revision
+from windlass.autoscaler import probe
+from windlass.autoscaler.decide import Decision, Observation, decide, taking_over
+from windlass.autoscaler.fleet import Fleet
+from windlass.autoscaler.life import Surroundings
+from windlass.autoscaler.reconcile import (
+    SOUND_AFTER,
+    Backoff,
+    DrainInstance,
+    StartInstance,
+    StopInstance,
+    after_failure,
+    reconcile,
+)
+from windlass.autoscaler.scaled import Explained, Scaled
+from windlass.autoscaler.window import SECOND
+from windlass.model.instance import Instance, State
+from windlass.runtime.base import RuntimeUnavailable, StartFailed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from windlass.model.instance import Address
+    from windlass.model.service import Container, Revision
     from windlass.runtime.base import LogLine, Runtime
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,17 +67,6 @@ class Audience(Protocol):
         """Hear what an instance printed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Explained:
-    """A decision and what it was made from; `time` in seconds of the clock."""
-
-    time: float
-    desired: int
-    kind: Kind
-    reason: str
-    observation: Observation
-
-
 class Autoscaler:
     """Keeps each revision at the number of instances that its traffic needs."""
 
@@ -63,20 +75,44 @@ class Autoscaler:
         runtime: Runtime,
         audience: Audience,
         settings: Settings,
+        *,
         clock: Callable[[], int] = time.monotonic_ns,
+        answers: Callable[[Container, Address], Awaitable[bool]] = probe.answers,
     ) -> None:
         self._runtime = runtime
         self._audience = audience
         self._settings = settings
         self._clock = clock
+        self._scaled: dict[str, Scaled] = {}
+        self._short: dict[str, None] = {}  # revisions that wait for a start, next one first
+        self._starts = 0  # runtime.start calls under way
+        self._stopping = False
+        self._watching = False
+        self._fleet = Fleet(
+            Surroundings(
+                runtime=runtime,
+                clock=clock,
+                stop_grace=settings.stop_grace,
+                answers=answers,
+                tell=self._changed,
+                tell_line=audience.log_line,
+                start_returned=self._start_returned,
+            )
+        )
 
     async def run(self) -> None:
         """Scale until cancelled."""
-        raise NotImplementedError
+        async with self._watched():
+            while True:
+                for name in list(self._scaled):
+                    self._poke(name)
+                await asyncio.sleep(self._settings.tick)
 
     def add(self, revision: Revision) -> None:
         """Scale a revision from now on, and begin with its minimum."""
-        raise NotImplementedError
+        self._scaled[revision.name] = Scaled(revision, self._settings.decisions_kept)
+        self._take_over(revision.name)
+        self._poke(revision.name)
 
     async def check(self, revision: str) -> None:
         """Return when an instance of the revision is ready, starting one if none is.
@@ -84,50 +120,217 @@ class Autoscaler:
         Raises:
             StartFailed: it does not come up; the detail has its last log lines.
         """
-        raise NotImplementedError
+        scaled = self._scaled[revision]
+        if any(i.state is State.READY for i in self._fleet.instances(revision)):
+            return
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        scaled.checks.append(waiting)
+        scaled.backoff = Backoff()  # someone asked for it: now, not after a pause
+        try:
+            self._poke(revision)
+            await waiting
+        finally:
+            scaled.checks.remove(waiting)
+            self._poke(revision)
 
     def set_reachable(self, revision: str, reachable: bool) -> None:
         """Say whether traffic or a tag leads to the revision; without, it goes to zero."""
-        raise NotImplementedError
+        if scaled := self._scaled.get(revision):
+            scaled.reachable = reachable
+            self._poke(revision)
 
     async def remove(self, revision: str) -> None:
         """Drain and stop all instances of a revision, and forget it."""
-        raise NotImplementedError
+        if scaled := self._scaled.pop(revision, None):
+            self._short.pop(revision, None)
+            for waiting in scaled.checks:
+                _fail(waiting, StartFailed(f"{revision} was removed"))
+            self._perform(scaled, 0, "the revision is removed", free_starts=0, removed=True)
+            await self._fleet.finished(revision)
 
     def starved(self, revision: str, queued: int, in_flight: int) -> None:
         """Hear from the router that requests wait and no slot is free."""
-        raise NotImplementedError
+        if scaled := self._scaled.get(revision):
+            scaled.starve(self._clock(), queued, in_flight)
+            self._poke(revision)
 
     def seen(
         self, revision: str, begin: int, end: int, in_flight: int, queued: int, demand: int
     ) -> None:
         """Hear a report: moments in ns, `demand` in request-nanoseconds over [begin, end)."""
-        raise NotImplementedError
+        if scaled := self._scaled.get(revision):
+            scaled.report(begin, end, in_flight, queued, demand)
+            self._poke(revision)
+
+    def loaded(self, instance: str, in_flight: int) -> None:
+        """Hear what is in flight on an instance, so that the idle ones are drained first."""
+        self._fleet.loaded(instance, in_flight)
 
     def drained(self, instance: str) -> None:
         """Hear that nothing is in flight on a draining instance."""
-        raise NotImplementedError
+        self._fleet.drained(instance)
 
     def unreachable(self, instance: str, failures: int, reason: str) -> None:
         """Hear that an instance does not take connections."""
-        raise NotImplementedError
+        self._fleet.suspect(instance, f"{failures} connections in a row failed: {reason}")
 
     def instances(self, revision: str) -> list[Instance]:
         """Return the instances of a revision that have not ended, oldest first."""
-        raise NotImplementedError
+        return self._fleet.instances(revision)
 
     def average_start(self, revision: str) -> float | None:
         """Return the mean seconds from start to ready of the latest instances, None: unknown."""
-        raise NotImplementedError
+        scaled = self._scaled.get(revision)
+        return scaled.average_start if scaled else None
 
     def explain(self, revision: str) -> list[Explained]:
-        """Return the latest decisions, oldest first."""
-        raise NotImplementedError
+        """Return the latest decisions that changed something, oldest first."""
+        scaled = self._scaled.get(revision)
+        return list(scaled.explained) if scaled else []
 
     async def adopt(self, revisions: Mapping[str, Revision]) -> None:
-        """Take over what an earlier platform left running; stop what is unknown or deaf."""
-        raise NotImplementedError
+        """Take over what an earlier platform left running; stop what is unknown or deaf.
+
+        Raises:
+            RuntimeUnavailable: the engine does not answer.
+        """
+        found = await self._runtime.adopt()
+        adopted = (self._fleet.adopt(each, revisions.get(each.revision)) for each in found)
+        await asyncio.gather(*adopted)
+        for name in self._scaled:
+            self._take_over(name)
+            self._poke(name)
 
     async def stop(self, grace: float) -> None:
         """Drain for at most `grace` seconds, and stop everything."""
-        raise NotImplementedError
+        self._stopping = True
+        for scaled in self._scaled.values():
+            for waiting in scaled.checks:
+                _fail(waiting, StartFailed("the platform stops"))
+        async with self._watched():
+            await self._fleet.stop(grace, "the platform stops")
+
+    def _poke(self, name: str) -> None:
+        """Decide for a revision, and do it."""
+        scaled = self._scaled.get(name)
+        if scaled is None or self._stopping:
+            return
+        seen = scaled.observe(self._clock(), self._fleet.instances(name))
+        decision = decide(scaled.revision.template, seen, scaled.memory)
+        scaled.memory = decision.memory
+        if scaled.explain(seen, decision):
+            self._audience.decided(name, decision, seen.now)
+        paused = seen.now < scaled.backoff.retry_at
+        free = 0 if paused else self._runtime.parallel_starts - self._starts
+        self._perform(scaled, decision.desired, decision.reason, free_starts=free)
+        self._short.pop(name, None)
+        if not paused and decision.desired > self._capacity(name):
+            self._short[name] = None  # at the end: the other revisions have their turn
+        if paused and seen.queued and not self._capacity(name):
+            self._refuse(scaled, seen)
+
+    def _perform(
+        self, scaled: Scaled, desired: int, reason: str, *, free_starts: int, removed: bool = False
+    ) -> None:
+        name = scaled.revision.name
+        for instruction in reconcile(
+            desired,
+            reason,
+            self._fleet.instances(name),
+            self._fleet.in_flight(name),
+            free_starts,
+            removed=removed,
+        ):
+            match instruction:
+                case StartInstance(why):
+                    self._starts += 1
+                    self._fleet.begin(scaled.revision, why)
+                case DrainInstance(instance, why):
+                    self._fleet.drain(instance, why)
+                case StopInstance(instance):
+                    self._fleet.give_up(instance)
+
+    def _refuse(self, scaled: Scaled, seen: Observation) -> None:
+        """Let nobody wait for an instance that will not be started for a while."""
+        backoff = scaled.backoff
+        self._audience.start_failed(
+            scaled.revision.name,
+            f"{backoff.failures} starts in a row failed, the next one is in "
+            f"{backoff.retry_at - seen.now:.0f} s: {backoff.reason}",
+        )
+
+    def _start_returned(self) -> None:
+        self._starts -= 1
+        for name in list(self._short):
+            self._poke(name)
+
+    def _changed(self, instance: Instance) -> None:
+        """Tell an instance's new state, and draw the conclusions."""
+        self._audience.instance_changed(instance)
+        scaled = self._scaled.get(instance.revision)
+        if scaled is None:
+            return
+        match instance.state:
+            case State.READY:
+                scaled.became_ready(instance)
+                for waiting in scaled.checks:
+                    if not waiting.done():
+                        waiting.set_result(None)
+            case State.FAILED:
+                self._failed(scaled, instance)
+            case State.STOPPED:
+                pass
+            case _:
+                return
+        self._poke(instance.revision)
+
+    def _failed(self, scaled: Scaled, instance: Instance) -> None:
+        name, ended = instance.revision, instance.ended or self._clock()
+        if instance.ready is None or ended - instance.ready < SOUND_AFTER * SECOND:
+            now = self._clock() / SECOND
+            begun = instance.started / SECOND
+            scaled.backoff = after_failure(scaled.backoff, begun, now, instance.reason)
+            pause = scaled.backoff.retry_at - now + 0.002  # uvloop's timers may be 1 ms early
+            asyncio.get_running_loop().call_later(pause, self._poke, name)
+        if instance.ready is None and not self._capacity(name):
+            self._audience.start_failed(name, instance.reason)
+            for waiting in scaled.checks:
+                _fail(waiting, StartFailed(f"{name} does not come up", instance.reason))
+
+    def _capacity(self, name: str) -> int:
+        states = (State.STARTING, State.READY)
+        return sum(i.state in states for i in self._fleet.instances(name))
+
+    def _take_over(self, name: str) -> None:
+        if instances := self._fleet.instances(name):
+            now = self._clock() / SECOND
+            self._scaled[name].memory = taking_over(len(instances), now)
+
+    @contextlib.asynccontextmanager
+    async def _watched(self) -> AsyncIterator[None]:
+        """Hear from the runtime how instances end; once, however many ask for it."""
+        if self._watching:
+            yield
+            return
+        self._watching = True
+        watching = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            self._watching = False
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                async for event in self._runtime.ended():
+                    self._fleet.ended(event)
+            except RuntimeUnavailable as fault:
+                log.warning("runtime unavailable", fault=str(fault))
+            await asyncio.sleep(self._settings.tick)
+
+
+def _fail(waiting: asyncio.Future[None], fault: StartFailed) -> None:
+    if not waiting.done():
+        waiting.set_exception(fault)

@@ -64,7 +64,8 @@ def after_failure(backoff: Backoff, begun: float, now: float, reason: str) -> Ba
     """
     if backoff.failures and begun < backoff.failed_at:
         return backoff
-    failures = backoff.failures + 1
+    forgotten = now > backoff.retry_at + LONGEST_PAUSE
+    failures = 1 if forgotten else backoff.failures + 1
     pause = min(FIRST_PAUSE * 2 ** min(failures - 1, 16), LONGEST_PAUSE)
     return Backoff(failures, now, now + pause, reason)
 
