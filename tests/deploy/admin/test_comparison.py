@@ -10,7 +10,7 @@ import pytest
 from windlass.bench.compare import Endpoint, Observed, Settings
 from windlass.deploy.api.platform import Refused
 from windlass.deploy.cli.comparison import PlatformTarget, endpoint, read_settings
-from windlass.deploy.cli.faults import WrongFlags
+from windlass.deploy.cli.faults import OperationFailed, WrongFlags
 from windlass.deploy.cli.temporary import platform_at
 from windlass.model.service import GIB, Mode
 
@@ -110,3 +110,14 @@ def test_what_listens_everywhere_is_called_on_loopback(http: str, host: str, por
 def test_no_platform_is_started_where_one_was_named() -> None:
     with platform_at("http://127.0.0.1:1", start=False, runtime="process") as address:
         assert address == "http://127.0.0.1:1"
+
+
+@pytest.mark.slow
+def test_a_platform_that_does_not_come_up_is_said_with_its_last_words() -> None:
+    with (
+        pytest.raises(OperationFailed) as caught,
+        platform_at("http://127.0.0.1:1", start=True, runtime="nonsense"),
+    ):
+        pass
+    assert caught.value.message.startswith("The platform did not come up:\n  ")
+    assert "'nonsense' is not one of" in caught.value.message

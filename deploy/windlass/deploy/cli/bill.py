@@ -56,17 +56,18 @@ def _print(bill: BillView) -> None:
         f"{_number(usage.idle_seconds)} idle, {_number(usage.shutdown_seconds)} stopping), "
         f"{usage.peak_instances} instances at most, {usage.cold_starts} cold starts"
     )
+    # The first actual book is what the service is said to cost; the others are put beside it.
+    charged = next((book for book in bill.books if book.actual), None)
     for book in bill.books:
-        _print_book(book)
-    for sentence in _ratios(bill.books):
+        _print_book(book, "what it cost" if book is charged else "what it would have cost")
+    for sentence in _ratios(charged, bill.books):
         click.echo(f"\n{sentence}")
 
 
-def _print_book(book: BookBillView) -> None:
+def _print_book(book: BookBillView, what: str) -> None:
     from windlass.deploy.cli.output import print_table
 
-    what = "what it cost" if book.actual else f"what it would have cost in {book.mode} mode"
-    click.echo(f"\n{book.title} ({book.book}): {what}")
+    click.echo(f"\n{book.title} ({book.book}, {book.mode} mode): {what}")
     rows = [
         (
             f"  {line.item}",
@@ -85,15 +86,15 @@ def _print_book(book: BookBillView) -> None:
         click.echo(f"  {book.note}")
 
 
-def _ratios(books: tuple[BookBillView, ...]) -> list[str]:
-    """Say how the other books compare with the one of the mode that the service ran in."""
-    actual = next((book for book in books if book.actual and book.total), None)
-    if actual is None:
+def _ratios(charged: BookBillView | None, books: tuple[BookBillView, ...]) -> list[str]:
+    """Say how the other books compare with the one that is charged."""
+    if charged is None or not charged.total:
         return []
     return [
-        f"{book.title} would charge {book.total / actual.total:.1f} times what {actual.title} does."
+        f"{book.title} would charge {book.total / charged.total:.1f} times what "
+        f"{charged.title} does."
         for book in books
-        if not book.actual and book.currency == actual.currency
+        if book is not charged and book.currency == charged.currency
     ]
 
 
