@@ -1,0 +1,52 @@
+"""What was metered in a stretch of time, summed: what bills are written from."""
+
+from __future__ import annotations
+
+import msgspec
+
+from windlass.billing.rows import Amounts, RevisionAmounts
+from windlass.model.service import Mode
+
+
+class InstanceUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """What one instance did in one calendar month of UTC."""
+
+    service: str
+    revision: str
+    instance: str
+    month: str  # 2026-11
+    mode: Mode
+    milli_cpu: int
+    memory: int  # bytes
+    amounts: Amounts
+
+
+class RevisionUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """What the requests of one revision took together in one calendar month of UTC."""
+
+    service: str
+    revision: str
+    month: str
+    mode: Mode
+    milli_cpu: int
+    memory: int  # bytes
+    counts: RevisionAmounts
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What was metered from `since` to `until` (Unix seconds, whole minutes)."""
+
+    since: int
+    until: int
+    instances: tuple[InstanceUsage, ...] = ()
+    revisions: tuple[RevisionUsage, ...] = ()
+    peak_instances: int = 0  # most that lived at once
+
+    def total(self) -> Amounts:
+        """Return the sum over all instances."""
+        return sum((usage.amounts for usage in self.instances), Amounts())
+
+    @property
+    def cold_starts(self) -> int:
+        """Requests that had to wait for an instance to start."""
+        return sum(usage.counts.cold_starts for usage in self.revisions)
