@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from windlass.deploy.api.platform import Platform
     from windlass.deploy.options import ListenAddress
 
-MAX_BODY = 1024**2  # bytes; a manifest of YAML may have a quarter of it
+MAX_BODY = 1024**2  # bytes; a manifest of YAML may have far less
 MAX_TAIL = 100_000  # lines
 PLATFORM: web.AppKey[Platform] = web.AppKey("platform")
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -126,7 +126,7 @@ async def apply(request: web.Request) -> web.StreamResponse:
         if request.content_type == "application/json":
             spec = manifest.read_node(msgspec.json.decode(body))
         else:
-            # A long manifest takes a second to parse: not on the event loop.
+            # A long manifest may take a second to parse: not on the event loop.
             spec = await asyncio.to_thread(manifest.read, body.decode())
     except UnicodeDecodeError as error:
         refusal = problem(422, "invalid-manifest", f"The manifest is not UTF-8: {error.reason}.")
