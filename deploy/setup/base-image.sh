@@ -2,6 +2,7 @@
 # Provide the image windlass/base, a Debian with Python 3, that the example and the tests' images
 # stand on: pulled where a registry is reachable, else made on this machine with debootstrap.
 set -euo pipefail
+cd "$(dirname "$0")/../.."
 
 tag=windlass/base
 pulled=python:3.12-slim
@@ -24,13 +25,12 @@ fi
 
 echo "==> No registry in reach: make a Debian $suite with Python here (about a minute)"
 if ! command -v debootstrap >/dev/null; then
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        debootstrap debian-archive-keyring
+    deploy/setup/apt-install.sh debootstrap debian-archive-keyring
 fi
 root=$(mktemp --directory --tmpdir windlass-base.XXXXXX)
 trap 'rm -rf "$root"' EXIT
-debootstrap --variant=minbase --include=python3 "$suite" "$root"
+debootstrap --variant=minbase --include=python3 "$suite" "$root" |
+    sed -uE '/^I: (Retrieving|Validating|Extracting|Unpacking|Configuring) /d; s/^/    /'
 echo "==> Import it as $tag"
 tar -C "$root" --exclude='./var/cache/apt/*' --exclude='./var/lib/apt/lists/*' --create . |
     docker import --message "debootstrap $suite" - "$tag"

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-if docker version >/dev/null 2>&1 && deploy/setup/base-image.sh; then
+if timeout 10 docker version >/dev/null 2>&1 && deploy/setup/base-image.sh; then
     echo "==> Build the example's image"
     docker build --build-arg BASE=windlass/base --tag windlass/hello examples/hello
     exec .venv/bin/python -m windlass.deploy.demo --image windlass/hello

@@ -30,11 +30,9 @@ none() {
 
 install_docker() {
     echo "==> No container engine answers: install docker.io with apt-get (about a minute)"
-    apt-get update -qq
-    packages=(docker.io)
+    deploy/setup/apt-install.sh docker.io
     # In newer releases the docker command is a package of its own.
-    if apt-cache show docker-cli >/dev/null 2>&1; then packages+=(docker-cli); fi
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+    command -v docker >/dev/null || deploy/setup/apt-install.sh docker-cli
 }
 
 start_docker() {
@@ -54,7 +52,7 @@ wait_for_docker() {
     for _ in $(seq 120); do
         if answers; then return; fi
         sleep 0.25
-        if ! has_systemd && ! is_dockerd "$(cat "$file")"; then break; fi
+        if ! has_systemd && ! readlink -q "/proc/$(cat "$file")/exe" >/dev/null; then break; fi
     done
     stop
     tail -n 5 "$log" >&2 || true

@@ -19,8 +19,7 @@ install_venv() {
        and run this again."
     fi
     echo "==> Install python3-venv with apt-get"
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv
+    deploy/setup/apt-install.sh python3-venv
 }
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || fail \
@@ -32,18 +31,17 @@ for done in ".venv/installed-$group" .venv/installed-dev; do # dev includes all 
     if [ -f "$done" ] && [ "$(cat "$done")" = "$wanted" ]; then exit 0; fi
 done
 
-if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
+if ! .venv/bin/python -c 'import pip' 2>/dev/null ||
+    [ "$(.venv/bin/python --version)" != "$("$python" --version)" ]; then
     "$python" -c 'import ensurepip' 2>/dev/null || install_venv
     echo "==> Make the virtual environment .venv"
-    "$python" -m venv .venv
+    "$python" -m venv --clear .venv
 fi
 echo "==> Install the project's dependencies into .venv (a minute, most of it downloads)"
 rm -f .venv/installed-*
 pip=(.venv/bin/python -m pip install --disable-pip-version-check)
 "${pip[@]}" --quiet --upgrade 'pip>=25.1' # the first that knows dependency groups
-if [ "$group" = dev ]; then
-    "${pip[@]}" --editable . --group dev
-else
-    "${pip[@]}" --editable .
-fi
+packages=(--editable .)
+if [ "$group" = dev ]; then packages+=(--group dev); fi
+"${pip[@]}" "${packages[@]}" | sed -unE '/^ *Downloading|^Successfully/ s/^ */    /p'
 echo "$wanted" >".venv/installed-$group"

@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-if docker version >/dev/null 2>&1; then deploy/setup/base-image.sh; fi
+if timeout 10 docker version >/dev/null 2>&1; then deploy/setup/base-image.sh; fi
 exec .venv/bin/python -m pytest "$@"

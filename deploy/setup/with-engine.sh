@@ -5,18 +5,20 @@
 set -uo pipefail
 here=$(dirname "$0")
 command=
+stopping=
 started=$(mktemp --tmpdir windlass-engine.XXXXXX)
 
 # Whatever we get, programs in Python clean up on SIGINT.
-trap '[ -z "$command" ] || kill -INT -- "-$command"' INT TERM HUP
+trap 'stopping=yes; [ -z "$command" ] || kill -INT -- "-$command"' INT TERM HUP
 trap '"$here/engine.sh" stop "$started"' EXIT
 
 "$here/engine.sh" start "$started"
 status=$?
 if [ "$status" != 0 ] && [ "$status" != 3 ]; then exit "$status"; fi
+if [ -n "$stopping" ]; then exit 130; fi
 
-set -m # the command gets a process group, so that a signal reaches all of it
-"$@" &
+set -m # the command gets a process group, so that a signal reaches all of it, and hears SIGINT
+env --default-signal=INT "$@" &
 command=$!
 while kill -0 "$command" 2>/dev/null; do
     wait "$command"
