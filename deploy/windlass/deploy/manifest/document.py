@@ -11,7 +11,7 @@ from windlass.deploy.manifest.faults import ManifestError
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-MAX_TEXT = 64 * 1024  # characters; the worst that fits keeps the pure Python parser busy for a second
+MAX_TEXT = 64 * 1024  # characters; at worst PyYAML is busy with them for a second
 
 # What PyYAML's constructors raise, beside its own errors, for values such as `!!int x`.
 _BROKEN_VALUE = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError)
