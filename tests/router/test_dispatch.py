@@ -1,0 +1,150 @@
+"""What the node's messages change, without a link or a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from windlass.router import link
+from windlass.router.dispatch import Dispatch
+from windlass.router.errors import Problem
+from windlass.router.exchange import Exchange
+from windlass.router.headers import RequestFields
+from windlass.router.pool import SECOND, Pool
+
+if TYPE_CHECKING:
+    from windlass.router.upstream import Endpoint, UpstreamConnection
+
+
+class HeardVoice:
+    """Remembers what is told to the node."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def starved(self, pool: Pool[Endpoint, Exchange]) -> None:
+        self.told.append(("starved", pool.route.name))
+
+    def drained(self, instance: str) -> None:
+        self.told.append(("drained", instance))
+
+    def unreachable(self, instance: str, failures: int, reason: str) -> None:
+        self.told.append(("unreachable", instance, failures, reason))
+
+
+class Waiting(Exchange):
+    """An exchange whose client only remembers its problem."""
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        super().__init__(dispatch)
+        self.problem: Problem | None = None
+        self.method = b"GET"
+        self.fields = RequestFields()
+        self.fields.host = b"hello.localhost"
+
+    def on_problem(self, problem: Problem, service: str) -> None:
+        self.problem = problem
+
+    def on_connected(self, upstream: UpstreamConnection) -> None:
+        raise AssertionError("nothing listens")
+
+
+@pytest.fixture
+def voice() -> HeardVoice:
+    return HeardVoice()
+
+
+@pytest.fixture
+async def dispatch(voice: HeardVoice) -> Dispatch:
+    dispatch = Dispatch(voice)
+    dispatch.apply_routes(routes("hello-00001"), 0)
+    return dispatch
+
+
+def routes(*revisions: str) -> link.Routes:
+    return link.Routes(
+        services=(
+            link.ServiceRoute(
+                name="hello", splits=(link.Split(revision=revisions[0], percent=100),)
+            ),
+        ),
+        revisions=tuple(
+            link.RevisionRoute(name=name, service="hello", concurrency=1, queue_wait=1.0)
+            for name in revisions
+        ),
+    )
+
+
+def ready(instance: str) -> link.InstanceReady:
+    route = link.InstanceRoute(id=instance, revision="hello-00001", host="127.0.0.1", port=1)
+    return link.InstanceReady(route)
+
+
+async def test_a_request_without_an_instance_starves_and_expires(
+    dispatch: Dispatch, voice: HeardVoice
+) -> None:
+    exchange = Waiting(dispatch)
+    exchange.begin(0)
+    assert voice.told == [("starved", "hello-00001")]
+    dispatch.sweep(SECOND - 1)
+    assert exchange.problem is None
+    dispatch.sweep(SECOND)
+    assert exchange.problem is not None
+    assert exchange.problem.kind == "queue-wait"
+
+
+async def test_a_revision_that_vanished_finishes_what_it_has(dispatch: Dispatch) -> None:
+    dispatch.add_instance(ready("a"), 0)
+    dispatch.apply_routes(routes("hello-00002"), 1)
+    assert set(dispatch.pools) == {"hello-00001", "hello-00002"}
+    dispatch.remove_instance(link.InstanceGone("a"), 2)
+    dispatch.apply_routes(routes("hello-00002"), 3)
+    assert set(dispatch.pools) == {"hello-00002"}
+
+
+async def test_an_instance_set_aside_comes_back_after_a_while(
+    dispatch: Dispatch, voice: HeardVoice
+) -> None:
+    for name in ("a", "b"):
+        dispatch.add_instance(ready(name), 0)
+    pool = dispatch.pools["hello-00001"]
+    broken, sound = pool.instances["a"], pool.instances["b"]
+    assert dispatch.set_aside(broken, "refused", 0)
+    assert voice.told == [("unreachable", "a", 3, "refused")]
+    assert not broken.open
+    assert not dispatch.set_aside(sound, "refused", 0)
+    assert sound.open
+    dispatch.sweep(SECOND)
+    assert broken.open
+
+
+async def test_a_draining_instance_is_not_opened_again(
+    dispatch: Dispatch, voice: HeardVoice
+) -> None:
+    dispatch.add_instance(ready("a"), 0)
+    dispatch.drain_instance(link.InstanceDraining("a"))
+    assert voice.told == [("drained", "a")]
+    dispatch.add_instance(ready("a"), 1)
+    assert not dispatch.pools["hello-00001"].instances["a"].open
+
+
+async def test_a_host_nobody_serves_and_a_revision_nobody_knows(dispatch: Dispatch) -> None:
+    with pytest.raises(Problem) as unknown:
+        dispatch.pool_for(b"other.localhost")
+    assert unknown.value.status == 404
+
+
+async def test_an_abandoned_exchange_that_was_connecting_is_not_counted(
+    dispatch: Dispatch,
+) -> None:
+    dispatch.add_instance(ready("a"), 0)
+    exchange = Waiting(dispatch)
+    exchange.begin(0)
+    exchange.abandon(499, 1)
+    await asyncio.sleep(0)
+    endpoint = dispatch.pools["hello-00001"].instances["a"]
+    assert (endpoint.in_flight, endpoint.counts.requests) == (0, 0)
+    revisions, _ = dispatch.report(2)
+    assert revisions[0].responses == ((499, 1),)
