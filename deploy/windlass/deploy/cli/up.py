@@ -81,8 +81,8 @@ def command(
     workers: int,
 ) -> None:
     """Start the platform and stay until SIGTERM or Ctrl-C, which drain and stop everything."""
-    from windlass.deploy import node
     from windlass.deploy.cli.faults import OperationFailed
+    from windlass.deploy.node import run
     from windlass.deploy.options import CannotStart
 
     options = Options(
@@ -96,6 +96,6 @@ def command(
         workers=workers,
     )
     try:
-        node.run(options)
+        run(options)
     except CannotStart as error:
         raise OperationFailed(str(error)) from error
