@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -96,7 +96,7 @@ async def _at_rate(case: Case, rate: float, server: Server, seconds: float) -> M
 
 
 def summarise(case: Case, rounds: Mapping[str, Sequence[Round]]) -> dict[str, dict[str, object]]:
-    """Return each proxy's medians over the rounds.
+    """Return each proxy's medians over the rounds, and the rounds as they were.
 
     The ratio to nginx is the median of the rounds' own ratios, so that what disturbs the machine
     for a whole round does not count.
@@ -112,7 +112,7 @@ def _summary(case: Case, mine: Sequence[Round], nginx: Sequence[Round] | None) -
         "p99_ms": median(each.p99 for each in all_measured),
         "p999_ms": median(each.p999 for each in all_measured),
         "errors": sum(each.errors for each in all_measured),
-        "rounds": len(mine),
+        "rounds": [asdict(each) for each in mine],
     }
     costs = [cost for each in mine if (cost := _cpu_microseconds(each)) is not None]
     if len(costs) < len(mine):

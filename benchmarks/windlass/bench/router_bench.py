@@ -49,10 +49,13 @@ def main() -> int:
     proxies = [proxy for proxy in PROXIES if proxy.name in options.proxies]
     if options.install:
         _install(proxies, console)
+    if shutil.which("wrk") is None:
+        console.print("cannot measure: wrk is not installed; try --install", style="red")
+        return 1
     try:
         document = uvloop.run(_bench(cases, proxies, options.rounds, options.seconds, console))
-    except (CannotStart, WrkFault, FileNotFoundError) as error:
-        console.print(f"cannot measure: {error}", style="red")
+    except (CannotStart, WrkFault) as error:
+        console.print(f"cannot measure: {error}", style="red", markup=False)
         return 1
     if options.out:
         Path(options.out).write_text(json.dumps(document, indent=2) + "\n")
