@@ -1,0 +1,1 @@
+"""What survives a restart: services, revisions and events, in SQLite."""
