@@ -27,8 +27,8 @@ echo "==> No registry in reach: make a Debian $suite with Python here (about a m
 if ! command -v debootstrap >/dev/null; then
     deploy/setup/apt-install.sh debootstrap debian-archive-keyring
 fi
-root=$(mktemp --directory --tmpdir windlass-base.XXXXXX)
-trap 'rm -rf "$root"' EXIT
+root=$(mktemp --directory /var/tmp/windlass-base.XXXXXX) # /tmp may forbid devices
+trap 'rm -rf --one-file-system "$root"' EXIT
 debootstrap --variant=minbase --include=python3 "$suite" "$root" |
     sed -uE '/^I: (Retrieving|Validating|Extracting|Unpacking|Configuring) /d; s/^/    /'
 echo "==> Import it as $tag"
