@@ -110,8 +110,11 @@ def decide(template: Template, seen: Observation, memory: Memory) -> Decision:
     else:
         memory = _remember_surge(at_once, seen, memory)
         over_time, memory = _averages(template, seen, memory)
-    # Ties go to the first: the averages explain most.
-    claim = max((over_time, at_once, _idle(template.scaling, seen), NOTHING), key=lambda c: c.count)
+    # Ties go to the first: the averages explain most, but not a start for those who wait.
+    rules: tuple[Claim, ...] = (NOTHING, over_time, at_once, _idle(template.scaling, seen))
+    if at_once.kind is Kind.STARVED:
+        rules = (at_once, *rules)
+    claim = max(rules, key=lambda rule: rule.count)
     if not seen.reachable:
         claim = _unreachable(at_once, seen)
     claim = _bounded(template.scaling, seen, claim)
@@ -147,8 +150,14 @@ def _at_once(template: Template, seen: Observation) -> Claim:
 
 
 def _remember_surge(at_once: Claim, seen: Observation, memory: Memory) -> Memory:
-    """Panic when requests had to wait for more than a first instance: what was started stays."""
-    if at_once.kind is not Kind.STARVED or at_once.count < 2:
+    """Panic when requests had to wait for more than a first instance: what was started stays.
+
+    A later surge that needs as many again prolongs it, or regular spikes that the averages hide
+    would meet a cold start each minute.
+    """
+    starved = at_once.kind is Kind.STARVED and at_once.count > 1
+    again = memory.panic_since is not None and at_once.count >= memory.panic_peak
+    if not (starved or again):
         return memory
     peak = max(memory.panic_peak, at_once.count)
     return replace(memory, panic_since=seen.now, panic_peak=peak)

@@ -16,7 +16,7 @@ from windlass.model.instance import ENDED, Exit, Instance, State
 from windlass.runtime.base import RuntimeFault
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine
 
     from windlass.model.service import Revision
     from windlass.runtime.base import Ended, Running
@@ -107,7 +107,8 @@ class Fleet:
 
     async def finished(self, revision: str) -> None:
         """Wait until nothing is left of a revision's instances."""
-        await self._wait(self._tasks[life.instance.id] for life in self._of(revision))
+        lives = [life for life in self._lives.values() if life.revision.name == revision]
+        await asyncio.gather(*(self._tasks[life.instance.id] for life in lives))
 
     async def stop(self, grace: float, reason: str) -> None:
         """Drain all for at most `grace` seconds, stop them, and wait until nothing is left."""
@@ -115,7 +116,7 @@ class Fleet:
             life.drain(reason)
             life.give_up()
             asyncio.get_running_loop().call_later(grace, life.drained)
-        await self._wait((*self._tasks.values(), *self._errands))
+        await asyncio.gather(*self._tasks.values(), *self._errands)
 
     def _of(self, revision: str) -> list[Life]:
         return [
@@ -153,7 +154,3 @@ class Fleet:
         except RuntimeFault as fault:
             log.warning("runtime fault", instance=name, fault=str(fault))
         del self._strays[name]
-
-    @staticmethod
-    async def _wait(tasks: Iterable[asyncio.Task[None]]) -> None:
-        await asyncio.gather(*tasks)

@@ -86,7 +86,7 @@ class Autoscaler:
         self._scaled: dict[str, Scaled] = {}
         self._short: dict[str, None] = {}  # revisions that wait for a start, next one first
         self._starts = 0  # runtime.start calls under way
-        self._stopping = False
+        self._held = False  # nothing is decided: while adopting, and once stopping
         self._watching = False
         self._fleet = Fleet(
             Surroundings(
@@ -195,15 +195,19 @@ class Autoscaler:
             RuntimeUnavailable: the engine does not answer.
         """
         found = await self._runtime.adopt()
-        adopted = (self._fleet.adopt(each, revisions.get(each.revision)) for each in found)
-        await asyncio.gather(*adopted)
+        self._held = True  # none is surplus before all are known
+        try:
+            adopted = (self._fleet.adopt(each, revisions.get(each.revision)) for each in found)
+            await asyncio.gather(*adopted)
+        finally:
+            self._held = False
         for name in self._scaled:
             self._take_over(name)
             self._poke(name)
 
     async def stop(self, grace: float) -> None:
         """Drain for at most `grace` seconds, and stop everything."""
-        self._stopping = True
+        self._held = True
         for scaled in self._scaled.values():
             for waiting in scaled.checks:
                 _fail(waiting, StartFailed("the platform stops"))
@@ -213,7 +217,7 @@ class Autoscaler:
     def _poke(self, name: str) -> None:
         """Decide for a revision, and do it."""
         scaled = self._scaled.get(name)
-        if scaled is None or self._stopping:
+        if scaled is None or self._held:
             return
         seen = scaled.observe(self._clock(), self._fleet.instances(name))
         decision = decide(scaled.revision.template, seen, scaled.memory)
@@ -223,11 +227,16 @@ class Autoscaler:
         paused = seen.now < scaled.backoff.retry_at
         free = 0 if paused else self._runtime.parallel_starts - self._starts
         self._perform(scaled, decision.desired, decision.reason, free_starts=free)
-        self._short.pop(name, None)
-        if not paused and decision.desired > self._capacity(name):
-            self._short[name] = None  # at the end: the other revisions have their turn
+        self._line_up(name, short=not paused and decision.desired > self._capacity(name))
         if paused and seen.queued and not self._capacity(name):
             self._refuse(scaled, seen)
+
+    def _line_up(self, name: str, *, short: bool) -> None:
+        """Keep a revision's place in the line for starts, or take it out."""
+        if short:
+            self._short.setdefault(name)
+        else:
+            self._short.pop(name, None)
 
     def _perform(
         self, scaled: Scaled, desired: int, reason: str, *, free_starts: int, removed: bool = False
@@ -244,6 +253,7 @@ class Autoscaler:
             match instruction:
                 case StartInstance(why):
                     self._starts += 1
+                    self._short.pop(name, None)  # to the line's end, if it wants another
                     self._fleet.begin(scaled.revision, why)
                 case DrainInstance(instance, why):
                     self._fleet.drain(instance, why)
@@ -253,11 +263,15 @@ class Autoscaler:
     def _refuse(self, scaled: Scaled, seen: Observation) -> None:
         """Let nobody wait for an instance that will not be started for a while."""
         backoff = scaled.backoff
-        self._audience.start_failed(
-            scaled.revision.name,
+        self._answer(
+            scaled,
             f"{backoff.failures} starts in a row failed, the next one is in "
             f"{backoff.retry_at - seen.now:.0f} s: {backoff.reason}",
         )
+
+    def _answer(self, scaled: Scaled, reason: str) -> None:
+        self._audience.start_failed(scaled.revision.name, reason)
+        scaled.dismiss(self._clock())
 
     def _start_returned(self) -> None:
         self._starts -= 1
@@ -293,7 +307,7 @@ class Autoscaler:
             pause = scaled.backoff.retry_at - now + 0.002  # uvloop's timers may be 1 ms early
             asyncio.get_running_loop().call_later(pause, self._poke, name)
         if instance.ready is None and not self._capacity(name):
-            self._audience.start_failed(name, instance.reason)
+            self._answer(scaled, instance.reason)
             for waiting in scaled.checks:
                 _fail(waiting, StartFailed(f"{name} does not come up", instance.reason))
 

@@ -59,6 +59,10 @@ class Scaled:
         self._queued, self._in_flight = queued, in_flight
         self._window.rise(now, queued + in_flight)
 
+    def dismiss(self, now: int) -> None:
+        """Take it that those who waited were answered."""
+        self.starve(now, 0, self._in_flight)
+
     def report(self, begin: int, end: int, in_flight: int, queued: int, demand: int) -> None:
         """Take a report."""
         self._queued, self._in_flight = queued, in_flight

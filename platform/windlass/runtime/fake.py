@@ -71,6 +71,7 @@ class FakeRuntime:
         self.most_starting = 0
         self.signalled: list[str] = []  # instances that got SIGTERM, in order
         self.killed: list[str] = []  # those that got SIGKILL
+        self._ports = 0
         self._processes: dict[str, _Process] = {}
         self._ended: asyncio.Queue[Ended] = asyncio.Queue()
 
@@ -106,7 +107,8 @@ class FakeRuntime:
         return self._run(request, behaviour)
 
     def _run(self, request: Start, behaviour: Behaviour) -> Running:
-        address = Address("fake", len(self.starts))
+        self._ports += 1
+        address = Address("fake", self._ports)
         running = Running(request.instance, request.revision, request.service, address)
         loop = asyncio.get_running_loop()
         process = _Process(running, behaviour, loop.time() + behaviour.listen_delay)
