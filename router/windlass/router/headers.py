@@ -60,10 +60,21 @@ class RequestFields:
 class ResponseHead:
     """What a response's head means, and the bytes that go to the client."""
 
-    __slots__ = ("block", "close", "framing", "length", "line", "plain", "status", "upgrade")
+    __slots__ = (
+        "block",
+        "close",
+        "framing",
+        "has_no_body",
+        "length",
+        "line",
+        "plain",
+        "status",
+        "upgrade",
+    )
 
     def __init__(self, status: int, line: bytes) -> None:
         self.status = status
+        self.has_no_body = status in (204, 304) or status < 200  # whatever the method was
         self.line = line  # with its CRLF
         self.block = b""  # each field with its CRLF, without framing and hop-by-hop fields
         self.framing = b""  # the field that says where the body ends, for an HTTP/1.1 client
@@ -71,11 +82,6 @@ class ResponseHead:
         self.close = False  # the instance will close the connection
         self.upgrade = b""
         self.plain = b""  # the whole head for an HTTP/1.1 client whose connection is kept
-
-    @property
-    def has_no_body(self) -> bool:
-        """Tell whether a response with this status has no body, whatever the method was."""
-        return self.status in (204, 304) or self.status < 200
 
 
 def read_request(section: bytes, minor: int, authority: bytes, peer: Peer) -> RequestFields:

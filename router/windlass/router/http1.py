@@ -119,7 +119,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
         if self._serving_buffer:
             return
         self._serving_buffer = True
-        while self._buffer and self._state == _HEAD:
+        while self._buffer and self._state == _HEAD and self._writable:
             end = self._buffer.find(HEAD_END, searched)
             if end < 0:
                 self._check_partial_head(searched)
@@ -300,18 +300,16 @@ class ClientConnection(Exchange, asyncio.Protocol):
             self._close(now)
             return
         self._state = _HEAD
-        if self._buffer:
-            self.deadline = now + HEAD_TIME
-        else:
-            self.deadline = now + IDLE_TIME
-        if self._writable:
-            self._go_on()
-        else:
+        self.deadline = now + IDLE_TIME
+        if not self._writable:
             self._pause_reading()  # no other request before this answer is read
+        elif self._buffer or not self._reading:
+            self._go_on(now)
 
-    def _go_on(self) -> None:
+    def _go_on(self, now: int) -> None:
         self._resume_reading()
         if self._buffer:
+            self.deadline = now + HEAD_TIME
             self._serve_buffer()
 
     def on_problem(self, problem: Problem, service: str) -> None:
@@ -437,7 +435,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
         if self.upstream is not None:
             self.upstream.resume_reading()
         elif self._state == _HEAD:
-            self._go_on()
+            self._go_on(monotonic_ns())
 
 
 def _line_too_long() -> Problem:

@@ -133,14 +133,14 @@ class Pool(Generic[InstanceT, TicketT]):
                 counts.cold_starts.append(now - since)
             return ticket
         counts.in_flight -= 1
-        level = instance.in_flight
         if instance.open:
             self._leave_bucket(instance)
-        instance.in_flight = level = level - 1
-        if not level:
-            instance.counts.end_busy(now)
-        if instance.open:
+            instance.in_flight -= 1
             self._enter_bucket(instance)
+        else:
+            instance.in_flight -= 1
+        if not instance.in_flight:
+            instance.counts.end_busy(now)
         return None
 
     def add(self, instance: InstanceT, now: int) -> list[TicketT]:

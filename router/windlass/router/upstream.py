@@ -296,7 +296,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._chunks = None
             self.used = True
             self.idle_since = now
-            self.resume_reading()
+            if not self._reading:
+                self.resume_reading()
             self.endpoint.idle[self] = None
         else:
             self._transport.close()
