@@ -22,6 +22,7 @@ from windlass.autoscaler.reconcile import (
     SOUND_AFTER,
     Backoff,
     DrainInstance,
+    Instruction,
     StartInstance,
     StopInstance,
     after_failure,
@@ -33,7 +34,7 @@ from windlass.model.instance import Instance, State
 from windlass.runtime.base import RuntimeUnavailable, StartFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from windlass.model.instance import Address
     from windlass.model.service import Container, Revision
@@ -145,7 +146,11 @@ class Autoscaler:
             self._short.pop(revision, None)
             for waiting in scaled.checks:
                 _fail(waiting, StartFailed(f"{revision} was removed"))
-            self._perform(scaled, 0, "the revision is removed", free_starts=0, removed=True)
+            instances, in_flight = self._fleet.instances(revision), self._fleet.in_flight(revision)
+            self._perform(
+                scaled,
+                reconcile(0, "the revision is removed", instances, in_flight, 0, removed=True),
+            )
             await self._fleet.finished(revision)
 
     def starved(self, revision: str, queued: int, in_flight: int) -> None:
@@ -222,11 +227,17 @@ class Autoscaler:
         seen = scaled.observe(self._clock(), self._fleet.instances(name))
         decision = decide(scaled.revision.template, seen, scaled.memory)
         scaled.memory = decision.memory
-        if scaled.explain(seen, decision):
-            self._audience.decided(name, decision, seen.now)
         paused = seen.now < scaled.backoff.retry_at
-        free = 0 if paused else self._runtime.parallel_starts - self._starts
-        self._perform(scaled, decision.desired, decision.reason, free_starts=free)
+        instructions = reconcile(
+            decision.desired,
+            decision.reason,
+            self._fleet.instances(name),
+            self._fleet.in_flight(name),
+            0 if paused else self._runtime.parallel_starts - self._starts,
+        )
+        if scaled.explain(seen, decision, acted=bool(instructions)):
+            self._audience.decided(name, decision, seen.now)
+        self._perform(scaled, instructions)
         self._line_up(name, short=not paused and decision.desired > self._capacity(name))
         if paused and seen.queued and not self._capacity(name):
             self._refuse(scaled, seen)
@@ -238,22 +249,14 @@ class Autoscaler:
         else:
             self._short.pop(name, None)
 
-    def _perform(
-        self, scaled: Scaled, desired: int, reason: str, *, free_starts: int, removed: bool = False
-    ) -> None:
-        name = scaled.revision.name
-        for instruction in reconcile(
-            desired,
-            reason,
-            self._fleet.instances(name),
-            self._fleet.in_flight(name),
-            free_starts,
-            removed=removed,
-        ):
+    def _perform(self, scaled: Scaled, instructions: Sequence[Instruction]) -> None:
+        for instruction in instructions:
             match instruction:
                 case StartInstance(why):
                     self._starts += 1
-                    self._short.pop(name, None)  # to the line's end, if it wants another
+                    self._short.pop(
+                        scaled.revision.name, None
+                    )  # to the line's end, if it wants another
                     self._fleet.begin(scaled.revision, why)
                 case DrainInstance(instance, why):
                     self._fleet.drain(instance, why)

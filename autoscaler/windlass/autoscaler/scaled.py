@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from windlass.model.service import Revision
 
 STARTS_AVERAGED = 10
+TELL_EVERY = 1.0  # seconds between decisions told that start and stop nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +98,16 @@ class Scaled:
             checking=bool(self.checks),
         )
 
-    def explain(self, seen: Observation, decision: Decision) -> bool:
-        """Keep a decision; return whether its number or kind is new."""
+    def explain(self, seen: Observation, decision: Decision, *, acted: bool) -> bool:
+        """Keep a decision whose number or kind is new; return whether it is worth telling.
+
+        While requests wait, every one of them asks for another number: what changes nothing is
+        kept once per tick.
+        """
         last = self.explained[-1] if self.explained else None
         if last and (last.desired, last.kind) == (decision.desired, decision.kind):
+            return False
+        if last and not acted and seen.now - last.time < TELL_EVERY:
             return False
         self.explained.append(
             Explained(seen.now, decision.desired, decision.kind, decision.reason, seen)
