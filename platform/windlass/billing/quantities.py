@@ -1,0 +1,150 @@
+"""Turns usage into the quantities that a book has prices for: pure arithmetic, by calendar month.
+
+What did not run in the book's mode is computed from what the same requests would have taken.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from windlass.billing.book import InstanceTime, Invocations, Measure
+from windlass.model.service import GIB, MIB, Mode
+
+if TYPE_CHECKING:
+    from windlass.billing.book import Book, Rounding
+    from windlass.billing.rows import Amounts
+    from windlass.billing.usage import InstanceUsage, RevisionUsage, Usage
+
+MILLISECOND = 1_000_000  # ns
+SECOND = 1000 * MILLISECOND
+
+SHARED_AS_LAMBDA = (
+    "Computed from the durations that the requests had on shared instances, one at a time per "
+    "instance and each rounded up to 1 ms; warm: no start but those that happened is added."
+)
+LAMBDA_AS_SHARED = (
+    "Computed as if instances had been shared: for every moment, as many as its requests in "
+    "flight need; starts, shutdowns and the rounding of slices are not added."
+)
+
+
+@dataclass(slots=True)
+class Quantities:
+    """How much of each measure there is in each month."""
+
+    months: dict[str, dict[Measure, Decimal]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(Decimal))
+    )
+    billed: int = 0  # ns of instances or invocations that are paid for
+    assumptions: list[str] = field(default_factory=list)
+
+
+def quantities(usage: Usage, book: Book, rounding: Rounding | None) -> Quantities:
+    """Return what there is to pay for; `rounding` instead of the book's own."""
+    found = Quantities()
+    for instance in usage.instances:
+        found.months[instance.month][Measure.REQUESTS] += instance.amounts.requests
+    if isinstance(book.billing, InstanceTime):
+        _instance_time(found, usage, book.billing, rounding or book.billing.rounding)
+    elif isinstance(book.billing, Invocations):
+        _invocations(found, usage, book.billing)
+    else:
+        found.months["all"][Measure.PERIOD] += usage.until - usage.since
+    return found
+
+
+def lambda_memory(milli_cpu: int, memory: int, rule: Invocations) -> int:
+    """Return the MB with which Lambda gives at least that memory (bytes) and that much CPU.
+
+    Lambda gives CPU by memory, one vCPU with 1769 MB (its developer guide, "Memory").
+    """
+    wanted = max(_up(memory, MIB), _up(milli_cpu * rule.memory_per_cpu, 1000), rule.memory_minimum)
+    return min(_up(wanted, rule.memory_step) * rule.memory_step, rule.memory_maximum)
+
+
+def _instance_time(found: Quantities, usage: Usage, rule: InstanceTime, rounding: Rounding) -> None:
+    for instance in usage.instances:
+        if instance.mode is Mode.CLOUDRUN:
+            active = _active(instance.amounts, rule, rounding)
+            idle = sum(_kinds(instance.amounts)[kind] for kind in rule.rates.at("idle"))
+            _add_time(found, instance, rule, active, idle)
+    for revision in usage.revisions:
+        if revision.mode is Mode.LAMBDA:
+            _add_time(found, revision, rule, revision.counts.packed, 0)
+    if any(instance.mode is Mode.LAMBDA for instance in usage.instances):
+        found.assumptions.append(LAMBDA_AS_SHARED)
+
+
+def _active(amounts: Amounts, rule: InstanceTime, rounding: Rounding) -> int:
+    """Return the ns to pay for at the active rate."""
+    kinds = _kinds(amounts)
+    active = sum(kinds[kind] for kind in rule.rates.at("active"))
+    if rounding == "per_slice":
+        return active + (amounts.rounding_100ms if rule.granularity == 100 else amounts.rounding_1s)
+    if rounding == "per_instance":
+        grain = rule.granularity * MILLISECOND
+        return _up(active, grain) * grain
+    return active
+
+
+def _kinds(amounts: Amounts) -> dict[str, int]:
+    return {
+        "startup": amounts.startup,
+        "busy": amounts.busy,
+        "shutdown": amounts.shutdown,
+        "idle": amounts.idle - amounts.warm,
+        "warm": amounts.warm,
+    }
+
+
+def _add_time(
+    found: Quantities,
+    of: InstanceUsage | RevisionUsage,
+    rule: InstanceTime,
+    active: int,
+    idle: int,
+) -> None:
+    cpus = _up(of.milli_cpu, 1000) * 1000 if rule.whole_cpus else of.milli_cpu
+    memory = _memory(of.memory, cpus, rule)
+    month = found.months[of.month]
+    month[Measure.CPU_ACTIVE] += Decimal(active * cpus) / (1000 * SECOND)
+    month[Measure.CPU_IDLE] += Decimal(idle * cpus) / (1000 * SECOND)
+    month[Measure.MEMORY_ACTIVE] += Decimal(active * memory) / (SECOND * GIB)
+    month[Measure.MEMORY_IDLE] += Decimal(idle * memory) / (SECOND * GIB)
+    found.billed += active + idle
+
+
+def _memory(memory: int, milli_cpu: int, rule: InstanceTime) -> int:
+    """Return the bytes to pay for."""
+    if rule.memory_sizes:
+        enough = (size for size in rule.memory_sizes if size * MIB >= memory)
+        return next(enough, rule.memory_sizes[-1]) * MIB
+    return max(0, memory - rule.memory_included * MIB * milli_cpu // 1000)
+
+
+def _invocations(found: Quantities, usage: Usage, rule: Invocations) -> None:
+    sizes = set()
+    for instance in usage.instances:
+        milliseconds = instance.amounts.invocation_milliseconds
+        megabytes = lambda_memory(instance.milli_cpu, instance.memory, rule)
+        sizes.add(megabytes)
+        gigabyte_seconds = Decimal(milliseconds * megabytes) / (1000 * 1024)
+        found.months[instance.month][Measure.DURATION] += gigabyte_seconds
+        found.billed += milliseconds * MILLISECOND
+    if sizes:
+        shown = ", ".join(f"{size} MB" for size in sorted(sizes))
+        found.assumptions.append(f"Memory that gives at least the same memory and CPU: {shown}.")
+    if rule.memory_maximum in sizes:
+        found.assumptions.append(
+            f"More than {rule.memory_maximum} MB, and the CPU they bring, cannot be had."
+        )
+    if any(instance.mode is Mode.CLOUDRUN for instance in usage.instances):
+        found.assumptions.append(SHARED_AS_LAMBDA)
+
+
+def _up(quantity: int, grain: int) -> int:
+    """Return how many grains cover the quantity."""
+    return -(-quantity // grain)
