@@ -1,0 +1,98 @@
+"""What the API shows of bills and price books."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from windlass.billing.bill import bill
+from windlass.deploy.api.schema import (
+    BillLineView,
+    BillView,
+    BookBillView,
+    BookView,
+    UsageView,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from windlass.billing.bill import Bill
+    from windlass.billing.book import Book
+    from windlass.billing.usage import Usage
+
+FIRST = ("cloudrun", "lambda")  # the books (or aliases) that are shown before the others
+NANOSECONDS = Decimal(1_000_000_000)  # in a second
+
+
+def bill_view(usage: Usage, books: Iterable[Book], service: str) -> BillView:
+    """Return a usage priced with each of the books, those that are actually charged first."""
+    bills = [bill(usage, book) for book in books]
+    total = usage.total()
+    return BillView(
+        service=service,
+        since=usage.since,
+        until=usage.until,
+        usage=UsageView(
+            requests=total.requests,
+            cold_starts=usage.cold_starts,
+            peak_instances=usage.peak_instances,
+            instance_seconds=_seconds(total.startup + total.busy + total.idle + total.shutdown),
+            startup_seconds=_seconds(total.startup),
+            busy_seconds=_seconds(total.busy),
+            idle_seconds=_seconds(total.idle),
+            shutdown_seconds=_seconds(total.shutdown),
+        ),
+        books=tuple(_book_bill_view(b) for b in sorted(bills, key=lambda b: not b.actual)),
+    )
+
+
+def in_order(books: Mapping[str, Book]) -> list[Book]:
+    """Return the books as they are shown: each mode's usual one first, then by name."""
+
+    def place(book: Book) -> tuple[int, str]:
+        names = (book.name, *book.aliases)
+        known = (FIRST.index(name) for name in names if name in FIRST)
+        return next(known, len(FIRST)), book.name
+
+    return sorted(books.values(), key=place)
+
+
+def book_view(book: Book) -> BookView:
+    """Return a price book as it is listed."""
+    return BookView(
+        name=book.name,
+        title=book.title,
+        mode=book.mode,
+        source=book.sources[0],
+        date=book.date.isoformat(),
+    )
+
+
+def _book_bill_view(written: Bill) -> BookBillView:
+    doubts = (f"unconfirmed: {doubt}" for doubt in written.unconfirmed)
+    return BookBillView(
+        book=written.book,
+        title=written.title,
+        mode=written.mode,
+        actual=written.actual,
+        billed_instance_seconds=written.billed_instance_seconds,
+        lines=tuple(
+            BillLineView(
+                item=line.item,
+                quantity=line.quantity,
+                unit=line.unit,
+                unit_price=line.unit_price,
+                amount=line.amount,
+            )
+            for line in written.lines
+        ),
+        total=written.total,
+        per_million_requests=written.per_million_requests,
+        currency=written.currency,
+        note="; ".join((*written.assumptions, *doubts)),
+    )
+
+
+def _seconds(nanoseconds: int) -> Decimal:
+    return Decimal(nanoseconds) / NANOSECONDS

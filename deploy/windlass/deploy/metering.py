@@ -1,0 +1,85 @@
+"""The metering pump: reports of workers into the meter, its batches into the ledger, every second.
+
+A worker is told that a report is safe only once its batch is in the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from windlass.billing.ledger import LedgerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from windlass.billing.ledger import Ledger
+    from windlass.billing.meter import Meter
+    from windlass.router import link
+
+log = structlog.get_logger(__name__)
+
+INTERVAL = 1.0  # seconds between flushes: the most that a killed node loses of what it knew
+
+
+class Metering:
+    """Feeds one meter and its ledger."""
+
+    def __init__(
+        self, meter: Meter, ledger: Ledger, acknowledge: Callable[[str, int], None]
+    ) -> None:
+        self.meter = meter
+        self._ledger = ledger
+        self._acknowledge = acknowledge
+        self._writing = asyncio.Lock()
+        self._unwritten = False
+
+    def count(self, report: link.Report) -> bool:
+        """Count a report; return False if it has been counted before."""
+        meter, worker = self.meter, report.worker
+        if not meter.take_report(worker, report.sequence, report.end):
+            return False
+        for instance in report.instances:
+            meter.count_instance(
+                worker,
+                instance.id,
+                requests=instance.requests,
+                invocation_milliseconds=instance.invocation_milliseconds,
+                busy=instance.busy,
+                busy_since=instance.busy_since,
+            )
+        for revision in report.revisions:
+            meter.count_revision(
+                worker,
+                revision.name,
+                packed=revision.packed,
+                cold_starts=len(revision.cold_starts),
+            )
+        return True
+
+    async def run(self) -> None:
+        """Flush every second until cancelled."""
+        while True:
+            await asyncio.sleep(INTERVAL)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what was counted; what cannot be written now is written with the next flush."""
+        async with self._writing:
+            now = time.monotonic_ns()
+            batch = self.meter.flush(now, time.time_ns() - now)
+            try:
+                await asyncio.to_thread(self._ledger.append, batch)
+            except LedgerUnavailable as error:
+                if not self._unwritten:
+                    log.error("ledger cannot be written, kept in memory", why=str(error))
+                self._unwritten = True
+                return
+            if self._unwritten:
+                log.info("ledger is written again")
+            self._unwritten = False
+            for worker, mark in batch.marks.items():
+                self._acknowledge(worker, mark.sequence)

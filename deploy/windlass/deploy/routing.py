@@ -1,0 +1,56 @@
+"""The routing table that workers get, from what is deployed: values in, values out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from windlass.deploy.rollout import splits
+from windlass.model.service import Mode
+from windlass.router.link import RevisionRoute, Routes, ServiceRoute
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from windlass.model.service import Revision, Service
+
+SHORTEST_WAIT = 10.0  # seconds a request may wait in the queue at least, as on Cloud Run
+START_FACTOR = 3.5  # and at least so many times the average start, as on Cloud Run
+SHADOW_CONCURRENCY = 80  # at which lambda mode's requests would have shared instances
+
+
+def routes(
+    services: Iterable[Service],
+    revisions: Iterable[Revision],
+    average_start: Callable[[str], float | None],
+    domains: tuple[str, ...],
+    default_service: str,
+) -> Routes:
+    """Return the table of all services and of all revisions that may have instances.
+
+    `average_start` says how many seconds a revision's instances take to start, None: not known.
+    """
+    return Routes(
+        services=tuple(ServiceRoute(name=s.name, splits=splits(s)) for s in services),
+        revisions=tuple(_route(revision, average_start(revision.name)) for revision in revisions),
+        domains=domains,
+        default_service=default_service,
+    )
+
+
+def _route(revision: Revision, average_start: float | None) -> RevisionRoute:
+    template = revision.template
+    limits, scaling = template.limits, template.scaling
+    shared = template.mode is Mode.CLOUDRUN
+    aim = min(scaling.target or limits.concurrency, limits.concurrency)
+    return RevisionRoute(
+        name=revision.name,
+        service=revision.service,
+        mode=template.mode,
+        concurrency=limits.concurrency if shared else 1,
+        target=max(1, int(aim * scaling.target_utilization)) if shared else 1,
+        max_instances=scaling.max_instances,
+        shadow_concurrency=limits.concurrency if shared else SHADOW_CONCURRENCY,
+        timeout=limits.timeout,
+        queue_wait=max(SHORTEST_WAIT, START_FACTOR * (average_start or 0.0)),
+        protocol=template.container.protocol,
+    )

@@ -1,0 +1,233 @@
+"""The running platform, as the admin API asks for it (deploy.api.platform.Platform)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from windlass.billing.bill import Bill, bill
+from windlass.billing.book import Book, find
+from windlass.billing.ledger import LedgerUnavailable
+from windlass.deploy.api.platform import Refused
+from windlass.deploy.api.problems import problem
+from windlass.deploy.api.schema import DecisionView, EventView, LogLineView, StatusView
+from windlass.deploy.bill_views import bill_view, book_view, in_order
+from windlass.deploy.views import instance_view, service_view
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from windlass.autoscaler.loop import Autoscaler
+    from windlass.billing.ledger import Ledger
+    from windlass.billing.usage import Usage
+    from windlass.deploy.api.schema import (
+        BillView,
+        BookView,
+        InstanceView,
+        Progress,
+        ServiceView,
+    )
+    from windlass.deploy.control import Control
+    from windlass.deploy.manifest import ServiceSpec
+    from windlass.deploy.metering import Metering
+    from windlass.deploy.options import Options
+    from windlass.deploy.switchboard import Switchboard
+    from windlass.model.service import Service, Target, Template
+    from windlass.store.platform import Store
+    from windlass.telemetry.instance_logs import InstanceLogs, Line
+    from windlass.telemetry.metrics import Counters
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningPlatform:
+    """Answers from what the parts hold; changes go through Control."""
+
+    options: Options
+    runtime: str
+    control: Control
+    switchboard: Switchboard
+    autoscaler: Autoscaler
+    store: Store
+    ledger: Ledger
+    metering: Metering
+    counters: Counters
+    logs_kept: InstanceLogs
+    books_known: Mapping[str, Book]
+    started: float = field(default_factory=time.time)
+
+    def deploy(
+        self,
+        name: str,
+        template: Template,
+        *,
+        labels: Mapping[str, str],
+        traffic: bool,
+        health_check: bool,
+    ) -> AsyncIterator[Progress]:
+        """Make a revision of a service."""
+        return self.control.deploy(
+            name, template, labels=labels, traffic=traffic, health_check=health_check
+        )
+
+    def apply(self, spec: ServiceSpec) -> AsyncIterator[Progress]:
+        """Make the service what a manifest says."""
+        return self.control.apply(spec)
+
+    async def set_traffic(self, name: str, traffic: Sequence[Target]) -> ServiceView:
+        """Send the service's requests elsewhere."""
+        return await self.control.set_traffic(name, traffic)
+
+    async def delete(self, name: str) -> None:
+        """Drain, stop and forget a service; its bill stays."""
+        await self.control.delete(name)
+        self.counters.forget(name)
+
+    async def services(self) -> list[ServiceView]:
+        """Return all services by name."""
+        return [self.view(service) for _, service in sorted(self.control.services.items())]
+
+    async def describe(self, name: str) -> ServiceView:
+        """Return one service."""
+        return self.view(self.control.named(name))
+
+    def view(self, service: Service) -> ServiceView:
+        """Return a service as it is shown."""
+        return service_view(
+            service,
+            self.control.revisions_of(service.name),
+            self.switchboard.instances.values(),
+            self.options.domain,
+            self.options.http,
+        )
+
+    async def instances(self, name: str) -> list[InstanceView]:
+        """Return a service's instances, those that ended lately first."""
+        self.control.named(name)
+        board = self.switchboard
+        living = [i for i in board.instances.values() if i.service == name]
+        return [
+            instance_view(i, board.in_flight.get(i.id, 0), board.requests[i.id])
+            for i in (*board.ended.get(name, ()), *living)
+        ]
+
+    async def events(self, name: str) -> list[EventView]:
+        """Return what happened to a service, oldest first."""
+        self.control.named(name)
+        return [
+            EventView(
+                time=event.time,
+                level="warning" if event.level == "warning" else "info",
+                kind=event.kind,
+                service=event.service,
+                revision=event.revision,
+                instance=event.instance,
+                message=event.message,
+            )
+            for event in self.store.events(name)
+        ]
+
+    async def explain(self, name: str) -> list[DecisionView]:
+        """Return the autoscaler's latest decisions for a service, oldest first."""
+        self.control.named(name)
+        offset = time.time() - time.monotonic()
+        views = [
+            DecisionView(
+                time=made.time + offset,
+                revision=revision.name,
+                desired=made.desired,
+                reason=made.reason,
+                ready=made.observation.ready,
+                starting=made.observation.starting,
+                in_flight=made.observation.in_flight,
+                queued=made.observation.queued,
+                stable_average=made.observation.stable,
+                panic_average=made.observation.panic,
+                panicking=made.kind == "panic",
+            )
+            for revision in self.control.revisions_of(name)
+            for made in self.autoscaler.explain(revision.name)
+        ]
+        return sorted(views, key=lambda view: view.time)
+
+    async def logs(self, name: str, *, tail: int, follow: bool) -> AsyncIterator[LogLineView]:
+        """Yield a service's last lines; with `follow`, then those to come."""
+        self.control.named(name)
+        if not follow:
+            for line in await asyncio.to_thread(self.logs_kept.read, name, tail):
+                yield _line_view(line)
+            return
+        async for line in self.logs_kept.follow(name, tail):
+            yield _line_view(line)
+
+    async def bill(self, service: str | None, book: str | None, since: float | None) -> BillView:
+        """Return the bill of one service or of all, with one book or with each."""
+        books = in_order(self.books_known)
+        if book is not None:
+            chosen = find(self.books_known, book)
+            if chosen is None:
+                known = ", ".join(one.name for one in books)
+                detail = f"there is no price book {book!r}; there are: {known}"
+                raise Refused(problem(404, "no-such-book", detail))
+            books = [chosen]
+        await self.metering.flush()  # up to now, not up to the last second
+        try:
+            usage = await asyncio.to_thread(self._usage, service, since)
+        except LedgerUnavailable as error:
+            raise Refused(problem(503, "ledger-unavailable", str(error))) from error
+        if service and not usage.instances and service not in self.control.services:
+            detail = f"no service {service!r} was ever metered"
+            raise Refused(problem(404, "no-such-service", detail))
+        return await asyncio.to_thread(bill_view, usage, books, service or "")
+
+    async def books(self) -> list[BookView]:
+        """Return the price books."""
+        return [book_view(book) for book in in_order(self.books_known)]
+
+    def _usage(self, service: str | None, since: float | None) -> Usage:
+        now = time.time()
+        begin = self.ledger.begins(service) if since is None else since
+        return self.ledger.usage(now if begin is None else begin, now, service)
+
+    async def metrics(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        await self._price()
+        return self.counters.text()
+
+    async def _price(self) -> None:
+        """Bring what services cost up to date: it is read from the ledger."""
+        books = in_order(self.books_known)
+
+        def read() -> list[tuple[str, Bill]]:
+            usages = [(name, self._usage(name, None)) for name in self.control.services]
+            return [(name, bill(usage, book)) for name, usage in usages for book in books]
+
+        for name, priced in await asyncio.to_thread(read):
+            self.counters.set_cost(name, priced.book, priced.total)
+
+    async def status(self) -> StatusView:
+        """Return how the platform itself runs."""
+        options = self.options
+        return StatusView(
+            version=version("windlass"),
+            runtime=self.runtime,
+            http=str(options.http),
+            domains=tuple(dict.fromkeys((options.domain, "localhost"))),
+            workers=options.workers,
+            started=self.started,
+            state=str(options.state),
+            pid=os.getpid(),
+        )
+
+
+def _line_view(line: Line) -> LogLineView:
+    return LogLineView(
+        time=line.time,
+        revision=line.instance.rpartition("-")[0],
+        instance=line.instance,
+        stream=line.stream,
+        text=line.text,
+    )

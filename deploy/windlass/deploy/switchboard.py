@@ -1,0 +1,227 @@
+"""Where the parts of the platform hear of one another: workers, autoscaler, meter, metrics, events.
+
+Nothing is decided here. Every method is synchronous and cheap: it is called between two messages.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+import structlog
+
+from windlass.model.instance import ENDED, Instance, State
+from windlass.model.service import Mode
+from windlass.router import link
+from windlass.store.platform import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from windlass.autoscaler.decide import Decision
+    from windlass.autoscaler.loop import Autoscaler
+    from windlass.deploy.metering import Metering
+    from windlass.deploy.workers import Workers
+    from windlass.model.service import Revision
+    from windlass.runtime.base import LogLine
+    from windlass.store.platform import Store
+    from windlass.telemetry.instance_logs import InstanceLogs
+    from windlass.telemetry.metrics import Counters
+
+log = structlog.get_logger(__name__)
+
+ENDED_KEPT = 50  # ended instances per service that are still shown
+
+
+class Switchboard:
+    """Hears workers (deploy.workers.Listener) and the autoscaler (autoscaler.loop.Audience)."""
+
+    def __init__(
+        self,
+        metering: Metering,
+        counters: Counters,
+        store: Store,
+        logs: InstanceLogs,
+        revisions: Mapping[str, Revision],
+    ) -> None:
+        self._metering = metering
+        self._counters = counters
+        self._store = store
+        self._logs = logs
+        self._revisions = revisions
+        self._output_lost = False
+        self.instances: dict[str, Instance] = {}  # those that live
+        self.ended: dict[str, deque[Instance]] = {}  # service -> those that ended lately
+        self.in_flight: dict[str, int] = {}  # instance -> requests now
+        self.requests: Counter[str] = Counter()  # instance -> requests served
+
+    def join(
+        self, autoscaler: Autoscaler, workers: Workers, table: Callable[[], link.Routes]
+    ) -> None:
+        """Take those who need this switchboard to be made."""
+        self._autoscaler = autoscaler
+        self._workers = workers
+        self._table = table
+
+    # From the autoscaler.
+
+    def instance_changed(self, instance: Instance) -> None:
+        """Tell workers, meter and events of an instance's new state."""
+        self._metering.meter.changed(instance)
+        self._counters.instance_changed(
+            instance.service, instance.revision, instance.id, instance.state
+        )
+        if instance.state in ENDED:
+            self.instances.pop(instance.id, None)
+            self.in_flight.pop(instance.id, None)
+            self._counters.instance_gone(instance.id)
+            self._logs.close(instance.service, instance.id)
+            kept = self.ended.setdefault(instance.service, deque(maxlen=ENDED_KEPT))
+            if len(kept) == ENDED_KEPT:
+                self.requests.pop(kept[0].id, None)
+            kept.append(instance)
+        else:
+            self.instances[instance.id] = instance
+        if message := self._told_workers(instance):
+            self._workers.send(message)
+        self.event(
+            f"Instance{instance.state.capitalize()}",
+            service=instance.service,
+            revision=instance.revision,
+            instance=instance.id,
+            message=_told(instance),
+            level="warning" if instance.state is State.FAILED else "info",
+        )
+
+    def start_failed(self, revision: str, reason: str) -> None:
+        """Tell workers that no instance comes up."""
+        self._workers.send(link.StartFailed(revision, reason))
+
+    def decided(self, revision: str, decision: Decision, now: float) -> None:
+        """Log a decision; `explain` reads it from the autoscaler."""
+        log.info("decided", revision=revision, desired=decision.desired, why=decision.reason)
+
+    def log_line(self, instance: str, line: LogLine) -> None:
+        """Keep what an instance printed."""
+        known = self.instances.get(instance)
+        if known is None:
+            return
+        try:
+            self._logs.append(known.service, instance, line)
+            self._output_lost = False
+        except OSError as error:  # a full disk must not end an instance's life
+            if not self._output_lost:
+                log.error("instances' output is not kept", why=str(error))
+            self._output_lost = True
+
+    # From workers.
+
+    def snapshot(self) -> Iterable[link.ToWorker]:
+        """Return the routing table and every instance that has or may get requests."""
+        yield self._table()
+        for instance in self.instances.values():
+            if instance.state in (State.READY, State.DRAINING) and instance.address:
+                yield link.InstanceReady(self._route(instance))
+            if instance.state is State.DRAINING:
+                yield link.InstanceDraining(instance.id)
+
+    def starved(self, message: link.Starved) -> None:
+        """Requests wait and no slot is free."""
+        self._autoscaler.starved(message.revision, message.queued, message.in_flight)
+
+    def drained(self, message: link.InstanceDrained) -> None:
+        """A draining instance has nothing in flight."""
+        self._autoscaler.drained(message.instance)
+
+    def unreachable(self, message: link.InstanceUnreachable) -> None:
+        """An instance does not take connections."""
+        self._autoscaler.unreachable(message.instance, message.failures, message.reason)
+
+    def reported(self, message: link.Report) -> None:
+        """Count a stretch of time that a worker served."""
+        if not self._metering.count(message):
+            return
+        for instance in message.instances:
+            self.in_flight[instance.id] = instance.in_flight
+            self.requests[instance.id] += instance.requests
+            self._autoscaler.loaded(instance.id, instance.in_flight)
+        for seen in message.revisions:
+            self._autoscaler.seen(
+                seen.name, message.begin, message.end, seen.in_flight, seen.queued, seen.demand
+            )
+            if revision := self._revisions.get(seen.name):
+                self._counters.count_report(
+                    worker=message.worker,
+                    service=revision.service,
+                    revision=seen.name,
+                    in_flight=seen.in_flight,
+                    queued=seen.queued,
+                    responses=seen.responses,
+                    latency=seen.latency,
+                    latency_sum=seen.latency_sum,
+                    cold_starts=seen.cold_starts,
+                )
+
+    def worker_gone(self, worker: str) -> None:
+        """A worker ended; its requests are lost."""
+        self._metering.meter.worker_gone(worker)
+        self._counters.worker_gone(worker)
+        self.event("WorkerLost", message=f"router {worker} ended and is replaced", level="warning")
+
+    def _told_workers(self, instance: Instance) -> link.ToWorker | None:
+        """Return what workers must know of an instance's new state."""
+        if instance.state is State.READY:
+            return link.InstanceReady(self._route(instance))
+        if instance.state is State.DRAINING:
+            return link.InstanceDraining(instance.id)
+        if instance.state in ENDED and instance.ready is not None:
+            return link.InstanceGone(instance.id, instance.reason)
+        return None
+
+    def _route(self, instance: Instance) -> link.InstanceRoute:
+        assert instance.address  # whoever is ready has one
+        mode = self._revisions[instance.revision].template.mode
+        billed = mode is Mode.LAMBDA and instance.ready is not None
+        return link.InstanceRoute(
+            id=instance.id,
+            revision=instance.revision,
+            host=instance.address.host,
+            port=instance.address.port,
+            billed_start=instance.ready - instance.started if billed and instance.ready else 0,
+        )
+
+    def event(
+        self,
+        kind: str,
+        *,
+        message: str,
+        service: str = "",
+        revision: str = "",
+        instance: str = "",
+        level: str = "info",
+    ) -> None:
+        """Log something that happened, and keep it with its service."""
+        facts = {"service": service, "revision": revision, "instance": instance}
+        known = {name: value for name, value in facts.items() if value}
+        (log.warning if level == "warning" else log.info)(message, kind=kind, **known)
+        if not service:
+            return
+        try:
+            self._store.add_event(
+                time=time.time(), level=level, kind=kind, message=message, **facts
+            )
+        except StoreUnavailable as error:  # what happened has happened, kept or not
+            log.error("event is not kept", why=str(error))
+
+
+def _told(instance: Instance) -> str:
+    """Return an instance's new state in words."""
+    said = f"{instance.id} is {instance.state}"
+    match instance.state:
+        case State.READY if instance.ready is not None:
+            return f"{said} after {(instance.ready - instance.started) / 1e9:.2f} s"
+        case State.STARTING | State.DRAINING | State.FAILED:
+            return f"{said}: {instance.reason}"
+        case _:
+            return said

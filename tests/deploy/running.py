@@ -1,0 +1,132 @@
+"""A platform of the test's own, started and called as a user does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+READY_WITHIN = 30.0  # seconds
+STOPPED_WITHIN = 40.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Platform:
+    """A running `windlass up` and the client's view of it."""
+
+    process: subprocess.Popen[bytes]
+    http: int
+    admin: int
+    state: Path
+    session: aiohttp.ClientSession
+
+    async def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a client command."""
+        return await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "windlass.deploy.cli", *words],
+            env={**os.environ, "WINDLASS_SERVER": f"http://127.0.0.1:{self.admin}"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    async def succeed(self, *words: str) -> str:
+        """Run a client command that must work; return its stdout."""
+        done = await self.run(*words)
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    async def json(self, *words: str) -> Any:
+        """Run a client command with --json; return what it says."""
+        return json.loads(await self.succeed(*words, "--json"))
+
+    async def get(self, service: str, path: str = "/") -> tuple[int, str]:
+        """Request a service; return status and body."""
+        url = f"http://127.0.0.1:{self.http}{path}"
+        async with self.session.get(url, headers={"Host": f"{service}.localhost"}) as response:
+            return response.status, await response.text()
+
+    async def alive(self, service: str) -> list[dict[str, Any]]:
+        """Return the service's living instances."""
+        url = f"http://127.0.0.1:{self.admin}/api/v1/services/{service}/instances"
+        async with self.session.get(url) as response:
+            instances: list[dict[str, Any]] = await response.json()
+        return [i for i in instances if i["state"] not in ("stopped", "failed")]
+
+    async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
+        """Wait for something to become true, for at most so many seconds."""
+        async with asyncio.timeout(seconds):
+            while not await condition():  # noqa: ASYNC110  (another process changes it)
+                await asyncio.sleep(0.1)
+
+    async def until_zero(self, service: str, seconds: float = 60.0) -> None:
+        """Wait until no instance of the service lives."""
+
+        async def is_zero() -> bool:
+            return not await self.alive(service)
+
+        await self.until(is_zero, seconds)
+
+    def log(self) -> str:
+        """Return what the platform logged."""
+        return Path(self.state, "up.log").read_text()
+
+
+def start(state: Path, http: int, admin: int, *more: str) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-m", "windlass.deploy.cli", "up", "--state", str(state)]
+    words += ["--http", f"127.0.0.1:{http}", "--admin", f"127.0.0.1:{admin}", *more]
+    with Path(state, "up.log").open("ab") as log:
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+async def start_platform(state: Path, *more: str) -> Platform:
+    """Start a platform on free ports and return when it answers; `stop` it."""
+    http, admin = free_port(), free_port()
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+    platform = Platform(start(state, http, admin, *more), http, admin, state, session)
+    await until_ready(platform)
+    return platform
+
+
+async def until_ready(platform: Platform) -> None:
+    async def is_ready() -> bool:
+        assert platform.process.poll() is None, platform.log()
+        try:
+            async with platform.session.get(f"http://127.0.0.1:{platform.admin}/healthz") as answer:
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    await platform.until(is_ready, READY_WITHIN)
+
+
+async def stop(platform: Platform) -> None:
+    await platform.session.close()
+    if platform.process.poll() is None:
+        platform.process.send_signal(signal.SIGTERM)
+    try:
+        await asyncio.to_thread(platform.process.wait, STOPPED_WITHIN)
+    except subprocess.TimeoutExpired:
+        platform.process.kill()
+        pytest.fail(f"the platform did not stop within {STOPPED_WITHIN} s:\n{platform.log()}")
