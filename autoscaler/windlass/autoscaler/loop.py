@@ -254,9 +254,8 @@ class Autoscaler:
             match instruction:
                 case StartInstance(why):
                     self._starts += 1
-                    self._short.pop(
-                        scaled.revision.name, None
-                    )  # to the line's end, if it wants another
+                    # To the line's end, if it wants another.
+                    self._short.pop(scaled.revision.name, None)
                     self._fleet.begin(scaled.revision, why)
                 case DrainInstance(instance, why):
                     self._fleet.drain(instance, why)
