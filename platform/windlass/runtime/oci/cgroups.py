@@ -113,8 +113,10 @@ def _deepest_first(folder: Path) -> list[Path]:
 
 
 def _empty(folder: Path) -> None:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(FileNotFoundError):
         for pid in (folder / "cgroup.procs").read_text().split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
+    # What was killed leaves a moment later: the next sweep takes what is still busy.
+    with contextlib.suppress(OSError):
         folder.rmdir()

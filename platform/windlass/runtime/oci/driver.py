@@ -174,6 +174,10 @@ class Oci:
             if not standing:
                 del self._standby[request.revision]
 
+    def instances(self) -> list[str]:
+        """Return the instances that were started or adopted and not yet removed."""
+        return list(self._instances)
+
     def standing_by(self, revision: str) -> int:
         """Return how many containers of a revision stand by."""
         return len(self._standby.get(revision, ()))

@@ -46,16 +46,10 @@ class _Rule(msgspec.Struct):
     excludes: _When = msgspec.field(default_factory=_When)
 
 
-class _Architecture(msgspec.Struct):
-    architecture: str
-    subArchitectures: list[str] | None = None
-
-
 class _Profile(msgspec.Struct):
     defaultAction: str
     syscalls: list[_Rule]
     defaultErrnoRet: int | None = None
-    archMap: list[_Architecture] = []
 
 
 def resolve(profile: bytes, capabilities: tuple[str, ...], machine: str) -> dict[str, object]:
@@ -70,7 +64,9 @@ def resolve(profile: bytes, capabilities: tuple[str, ...], machine: str) -> dict
     rules = [_plain(rule) for rule in given.syscalls if _applies(rule, held, arch)]
     resolved: dict[str, object] = {
         "defaultAction": given.defaultAction,
-        "architectures": _architectures(given.archMap, native),
+        # Not the 32-bit variants: a filter for each of them would triple the time that a start
+        # spends on compiling filters, to keep open what no image built for this machine calls.
+        "architectures": [native] if native else [],
         "syscalls": [*(rule for rule in rules if rule["names"]), *_OURS],
     }
     if given.defaultErrnoRet is not None:
@@ -99,13 +95,6 @@ def _applies(rule: _Rule, held: set[str], arch: str) -> bool:
         and held.isdisjoint(rule.excludes.caps or ())
         and arch not in (rule.excludes.arches or ())
     )
-
-
-def _architectures(known: list[_Architecture], native: str) -> list[str]:
-    for entry in known:
-        if entry.architecture == native:
-            return [native, *(entry.subArchitectures or ())]
-    return [native] if native else []
 
 
 def _plain(rule: _Rule) -> dict[str, object]:

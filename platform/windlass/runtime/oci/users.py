@@ -15,7 +15,7 @@ class Identity:
 
     uid: int = 0
     gid: int = 0
-    groups: tuple[int, ...] = ()
+    groups: tuple[int, ...] = (0,)  # the first group too: else a file's mode could deny it less
 
 
 def identity(user: str, passwd: str, group: str) -> Identity:
@@ -31,11 +31,12 @@ def identity(user: str, passwd: str, group: str) -> Identity:
         raise UnknownUser(name)
     uid = int(entry[2]) if entry else int(name)
     if wanted_group:
-        return Identity(uid, _group_id(wanted_group, group))
+        gid = _group_id(wanted_group, group)
+        return Identity(uid, gid, (gid,))
     gid = int(entry[3]) if entry else 0
     login = entry[0] if entry else ""
     members = (row for row in _rows(group, 4) if login and login in row[3].split(","))
-    return Identity(uid, gid, tuple(sorted({int(row[2]) for row in members} - {gid})))
+    return Identity(uid, gid, tuple(sorted({gid, *(int(row[2]) for row in members)})))
 
 
 def _group_id(name: str, group: str) -> int:
