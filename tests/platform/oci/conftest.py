@@ -37,7 +37,7 @@ async def rig(tmp_path: Path, image: str) -> AsyncIterator[Rig]:
     await driver.open()
     await driver.prepare(Container(image=image))
     try:
-        yield Rig(driver, image)
+        yield Rig(driver, image, tmp_path)
     finally:
         await asyncio.gather(*(driver.remove(name) for name in driver.instances()))
         await driver.close()

@@ -130,8 +130,8 @@ def busybox_files() -> dict[str, bytes]:
 class Rig:
     """A driver with an image, and the few steps that most tests take."""
 
-    def __init__(self, driver: Oci, image: str) -> None:
-        self.driver, self.image = driver, image
+    def __init__(self, driver: Oci, image: str, state: Path) -> None:
+        self.driver, self.image, self._state = driver, image, state
         self._ends = driver.ended()
         self._seen: dict[str, Exit] = {}
 
@@ -166,6 +166,20 @@ class Rig:
         text = "\n".join([line.text async for line in self.driver.logs(running.instance)])
         await self.driver.remove(running.instance)
         return text
+
+    def state_folder(self) -> Path:
+        """Return the state folder."""
+        return self._state
+
+    def folders(self) -> list[Path]:
+        """Return the folders of all containers."""
+        return list((self._state / "oci/containers").iterdir())
+
+    def conmon_of(self, instance: str) -> int:
+        """Return the pid of the conmon that watches an instance."""
+        quoted = f'"instance":"{instance}"'
+        (folder,) = [f for f in self.folders() if quoted in (f / "record.json").read_text()]
+        return int((folder / "conmon.pid").read_text())
 
     async def next_line(self, instance: str) -> LogLine:
         """Return the first line that an instance writes."""

@@ -239,6 +239,11 @@ class Oci:
                 yield line
 
     @property
+    def network(self) -> Network:
+        """The instances' network, while the driver is open."""
+        return self._made.network
+
+    @property
     def _made(self) -> Maker:
         if self._maker is None:
             raise RuntimeUnavailable("the oci runtime is not open", "call open() first")

@@ -1,0 +1,135 @@
+"""Where images come from: each source gives the same image, unpacked once."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.platform.oci.containers import busybox_files, fetch, write_layout
+
+from windlass.model.service import Container
+from windlass.runtime.base import ImageMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.platform.oci.containers import Rig
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+
+def skopeo(*words: str) -> None:
+    subprocess.run(["skopeo", "--insecure-policy", *words], check=True, capture_output=True)
+
+
+def docker(*words: str) -> bool:
+    return subprocess.run(["docker", *words], capture_output=True, check=False).returncode == 0
+
+
+def unpacked(state: Path) -> set[str]:
+    return {path.parent.name for path in (state / "oci/images").glob("*/rootfs")}
+
+
+async def serves(rig: Rig, image: str) -> bool:
+    await rig.driver.prepare(Container(image=image))
+    running = await rig.start(container=Container(image=image))
+    return (await fetch(running.address.host, running.address.port)).endswith(b"hello\n")
+
+
+async def test_an_archive_of_docker_save_serves(rig: Rig, tmp_path: Path) -> None:
+    archive = f"docker-archive:{tmp_path}/saved.tar"
+    skopeo("copy", rig.image, f"{archive}:hello:latest")
+    assert await serves(rig, archive)
+
+
+async def test_an_image_is_unpacked_once_whatever_its_name(rig: Rig, tmp_path: Path) -> None:
+    before = unpacked(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(rig.image.split(":")[1], copy)
+    await rig.driver.prepare(Container(image=f"oci:{copy}:latest"))
+    assert unpacked(tmp_path) == before
+
+
+async def test_an_image_is_unpacked_anew_when_its_name_means_another(
+    rig: Rig, tmp_path: Path
+) -> None:
+    layout = tmp_path / "moving"
+    for greeting in (b"hello\n", b"hallo\n"):
+        shutil.rmtree(layout, ignore_errors=True)
+        files = busybox_files() | {"www/index.html": greeting}
+        config: dict[str, object] = {"Cmd": ["/bin/cat", "/www/index.html"]}
+        reference = write_layout(layout, config, files)
+        await rig.driver.prepare(Container(image=reference))
+        said = await rig.output(container=Container(image=reference))
+        assert said == greeting.decode().strip()
+
+
+async def test_the_images_user_is_looked_up_in_the_image(rig: Rig, tmp_path: Path) -> None:
+    config: dict[str, object] = {"Cmd": ["/bin/id"], "User": "web"}
+    reference = write_layout(tmp_path / "layout", config, busybox_files())
+    await rig.driver.prepare(Container(image=reference))
+    said = await rig.output(container=Container(image=reference))
+    assert said.startswith("uid=1000(web) gid=1001(web)")
+
+
+async def test_an_image_with_only_a_static_program_runs(rig: Rig, tmp_path: Path) -> None:
+    files = {"bin/busybox": busybox_files()["bin/busybox"]}
+    config: dict[str, object] = {"Entrypoint": ["/bin/busybox", "echo", "bare"]}
+    reference = write_layout(tmp_path / "layout", config, files)
+    await rig.driver.prepare(Container(image=reference))
+    assert await rig.output(container=Container(image=reference)) == "bare"
+
+
+async def test_an_image_of_the_docker_engine_here_serves(rig: Rig) -> None:
+    if not docker("version"):
+        pytest.skip("there is no Docker engine")
+    name = f"windlass-test-{token_hex(4)}"
+    archive = rig.state_folder() / "saved.tar"
+    skopeo("copy", rig.image, f"docker-archive:{archive}:{name}:latest")
+    assert docker("load", "-i", str(archive))
+    try:
+        assert await serves(rig, name)
+        assert await serves(rig, f"docker-daemon:{name}:latest")
+    finally:
+        assert docker("rmi", name)
+
+
+async def test_an_image_that_the_docker_engine_lacks_is_missing(rig: Rig) -> None:
+    with pytest.raises(ImageMissing, match="docker build"):
+        await rig.driver.prepare(Container(image="docker-daemon:windlass-no-such-image:latest"))
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("there is no docker-registry")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    config = tmp_path / "registry.yml"
+    storage = f"{{filesystem: {{rootdirectory: {tmp_path}/registry}}}}"
+    config.write_text(f"version: 0.1\nstorage: {storage}\nhttp: {{addr: '{address}'}}\n")
+    process = subprocess.Popen(
+        [program, "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def test_an_image_of_a_registry_serves(rig: Rig, registry: str) -> None:
+    host, _, port = registry.partition(":")
+    await fetch(host, int(port))  # it listens
+    name = f"{registry}/windlass/hello:1"
+    skopeo("copy", "--dest-tls-verify=false", rig.image, f"docker://{name}")
+    assert await serves(rig, name)
+    with pytest.raises(ImageMissing, match="not to be had"):
+        await rig.driver.prepare(Container(image=f"{registry}/windlass/absent:1"))

@@ -1,0 +1,108 @@
+"""Nothing is left behind: neither by many lives, nor by starts that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.platform.oci.containers import Rig, fetch
+
+from windlass.model.service import Container
+from windlass.runtime.base import StartFailed
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+CYCLES = int(os.environ.get("WINDLASS_CYCLES", "100"))
+
+
+def counts(rig: Rig) -> dict[str, int]:
+    """Count what belongs to this driver, and this process's open files."""
+    state, bridge = str(rig.state_folder()), rig.driver.network.bridge
+    processes = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
+    groups = Path("/sys/fs/cgroup").glob(f"**/windlass-{bridge}/*/")
+    return {
+        "mounts": Path("/proc/self/mountinfo").read_text().count(state),
+        "interfaces": len(list(Path(f"/sys/class/net/{bridge}/brif").iterdir())),
+        "cgroups": len(list(groups)),
+        "leases": len(list((rig.state_folder() / "oci/network/leases").rglob("10.*"))),
+        "processes": sum(state.encode() in _command(path) for path in processes),
+        "files": len(os.listdir("/proc/self/fd")),
+        "folders": len(rig.folders()),
+    }
+
+
+def traces(rig: Rig, bridge: str) -> list[str]:
+    """Return what shows that a driver is or was here, outside its folder."""
+    table = Path("/proc/self/mountinfo").read_text().splitlines()
+    rules = subprocess.run(["iptables-save"], capture_output=True, check=True, text=True).stdout
+    return [
+        *(line for line in table if str(rig.state_folder()) in line),
+        *(str(path) for path in Path("/sys/class/net").glob(bridge)),
+        *(str(path) for path in Path("/sys/fs/cgroup").glob(f"**/windlass-{bridge}")),
+        *(line for line in rules.splitlines() if bridge in line),
+    ]
+
+
+def _command(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+async def settled(rig: Rig, wanted: dict[str, int]) -> dict[str, int]:
+    """Count until it is as wanted, for the pool is filled and the kernel cleans up behind us."""
+    for _ in range(100):
+        if counts(rig) == wanted:
+            break
+        await asyncio.sleep(0.05)
+    return counts(rig)
+
+
+async def test_many_lives_leave_nothing(rig: Rig) -> None:
+    async def life() -> None:
+        running = await rig.start()
+        await fetch(running.address.host, running.address.port)
+        await rig.driver.kill(running.instance)
+        await rig.driver.remove(running.instance)
+
+    await life()
+    pool = {"mounts": 1, "interfaces": 1, "leases": 1, "cgroups": 0, "processes": 0, "folders": 0}
+    before = await settled(rig, pool | {"files": counts(rig)["files"]})
+    assert before.items() >= pool.items()
+    for _ in range(CYCLES // 4):
+        await asyncio.gather(*(life() for _ in range(4)))
+    assert await settled(rig, before) == before
+
+
+async def test_starts_that_fail_leave_nothing(rig: Rig) -> None:
+    await rig.output("true")
+    before = await settled(rig, counts(rig) | {"interfaces": 1, "leases": 1, "mounts": 1})
+    for _ in range(3):
+        with pytest.raises(StartFailed):
+            await rig.start(container=Container(image=rig.image, command=("/no/such",)))
+    assert await settled(rig, before) == before
+
+
+async def test_a_start_that_is_given_up_leaves_nothing(rig: Rig) -> None:
+    await rig.output("true")
+    before = await settled(rig, counts(rig) | {"interfaces": 1, "leases": 1, "mounts": 1})
+    for delay in (0.0, 0.01, 0.02, 0.03, 0.05):
+        start = asyncio.create_task(rig.start())
+        await asyncio.sleep(delay)
+        start.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await start
+    assert await settled(rig, before) == before
+
+
+async def test_a_closed_driver_without_instances_leaves_no_network(rig: Rig) -> None:
+    await rig.output("true")
+    bridge = rig.driver.network.bridge
+    assert traces(rig, bridge)
+    await rig.driver.close()
+    assert traces(rig, bridge) == []
+    await rig.driver.open()
