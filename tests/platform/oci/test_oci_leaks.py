@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -94,8 +95,8 @@ async def test_a_start_that_is_given_up_leaves_nothing(rig: Rig) -> None:
         start = asyncio.create_task(rig.start())
         await asyncio.sleep(delay)
         start.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await start
+        with contextlib.suppress(asyncio.CancelledError):
+            await rig.driver.remove((await start).instance)  # it was there in time
     assert await settled(rig, before) == before
 
 

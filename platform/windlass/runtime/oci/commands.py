@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
     from pathlib import Path
+
+T = TypeVar("T")
 
 SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -48,3 +50,13 @@ async def run(
         message = (complaint or written).decode(errors="replace").strip()
         raise CommandFailed(os.fspath(command[0]), process.returncode, message)
     return written
+
+
+async def to_its_end(work: Coroutine[None, None, T]) -> T:
+    """Await what must not be left half done: a cancellation is passed on once it is over."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise

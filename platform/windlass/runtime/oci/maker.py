@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from windlass.runtime.oci import sandbox, spec, subnet
+from windlass.runtime.oci.commands import to_its_end
 from windlass.runtime.oci.sandbox import Record, Sandbox
 from windlass.runtime.oci.users import Identity, identity
 
@@ -48,9 +49,11 @@ class Maker:
         try:
             folder.mkdir(parents=True)
             self._furnish(folder, request, image, attachment)
-            conmon, process = await self.engine.create(attachment.name, folder)
+            # conmon would go on making it after we had cleared it away.
+            making = self.engine.create(attachment.name, folder)
+            conmon, process = await to_its_end(making)
         except BaseException:
-            await self._clear(attachment.name)
+            await to_its_end(self._clear(attachment.name))
             raise
         record = _record(request, attachment)
         sandbox.write_record(folder, record)
@@ -59,7 +62,7 @@ class Maker:
     async def unmake(self, box: Sandbox) -> None:
         """Kill the container if it lives, and remove all of it."""
         box.close()
-        await self._clear(box.record.name)
+        await to_its_end(self._clear(box.record.name))
 
     async def sweep(self) -> list[Sandbox]:
         """Return the running instances of an earlier platform; remove all else that it left."""

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from windlass.runtime.oci import subnet
-from windlass.runtime.oci.commands import SEARCHED, CommandFailed, run
+from windlass.runtime.oci.commands import SEARCHED, CommandFailed, run, to_its_end
 from windlass.runtime.oci.kernel import unmount
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Network:
             )
             result = msgspec.json.decode(await self._plugin("ADD", name), type=_Result)
         except BaseException:
-            await asyncio.shield(self.release(name))
+            await to_its_end(self.release(name))
             raise
         veth = next(i.name for i in result.interfaces if not i.sandbox and i.name != self.bridge)
         _isolate(veth, self.bridge)
