@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -16,7 +17,10 @@ from windlass.deploy.api.platform import Refused
 from windlass.deploy.api.problems import problem
 from windlass.deploy.api.schema import DecisionView, EventView, LogLineView, StatusView
 from windlass.deploy.bill_views import bill_view, book_view, in_order
-from windlass.deploy.views import instance_view, service_view
+from windlass.deploy.cost_views import cost_views
+from windlass.deploy.live_views import lately, overview_view, rates_of, timeline_view
+from windlass.deploy.views import instance_view, service_view, url
+from windlass.telemetry.metrics import ServiceCounts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -27,15 +31,19 @@ if TYPE_CHECKING:
     from windlass.deploy.api.schema import (
         BillView,
         BookView,
+        CostView,
         InstanceView,
+        OverviewView,
         Progress,
         ServiceView,
+        TimelineView,
     )
     from windlass.deploy.control import Control
     from windlass.deploy.manifest import ServiceSpec
     from windlass.deploy.metering import Metering
     from windlass.deploy.options import Options
     from windlass.deploy.switchboard import Switchboard
+    from windlass.model.instance import State
     from windlass.model.service import Service, Target, Template
     from windlass.store.platform import Store
     from windlass.telemetry.instance_logs import InstanceLogs, Line
@@ -163,7 +171,50 @@ class RunningPlatform:
         async for line in self.logs_kept.follow(name, tail):
             yield _line_view(line)
 
-    async def bill(self, service: str | None, book: str | None, since: float | None) -> BillView:
+    async def overview(self) -> list[OverviewView]:
+        """Return how every service does now, by name."""
+        counted = self.counters.by_service()
+        states: dict[str, Counter[State]] = defaultdict(Counter)
+        for instance in self.switchboard.instances.values():
+            states[instance.service][instance.state] += 1
+        return [
+            overview_view(
+                service,
+                self.control.revisions.get(service.latest_ready),
+                url(name, self.options.domain, self.options.http),
+                states[name],
+                counted.get(name, ServiceCounts()),
+            )
+            for name, service in sorted(self.control.services.items())
+        ]
+
+    async def timeline(self, name: str, since: float) -> list[TimelineView]:
+        """Return what a service's instances did since a moment, oldest first."""
+        self.control.named(name)
+        board, now = self.switchboard, time.monotonic_ns()
+        living = [i for i in board.instances.values() if i.service == name]
+        rates = {r.name: rates_of(r, self.books_known) for r in self.control.revisions_of(name)}
+        views = (
+            timeline_view(i, *board.recent.stretches(i.id, now), rates.get(i.revision, {}), now)
+            for i in (*board.ended.get(name, ()), *living)
+        )
+        return [view for each in views if (view := lately(each, since)).slices]
+
+    async def costs(self, since: float) -> list[CostView]:
+        """Return what every service cost since a moment, beside the other mode."""
+        try:
+            usage = await asyncio.to_thread(self._usage, None, since)
+        except LedgerUnavailable as error:
+            raise Refused(problem(503, "ledger-unavailable", str(error))) from error
+        return await asyncio.to_thread(cost_views, usage, self.books_known)
+
+    async def bill(
+        self,
+        service: str | None,
+        book: str | None,
+        since: float | None,
+        until: float | None = None,
+    ) -> BillView:
         """Return the bill of one service or of all, with one book or with each."""
         books = in_order(self.books_known)
         if book is not None:
@@ -175,7 +226,7 @@ class RunningPlatform:
             books = [chosen]
         await self.metering.flush()  # up to now, not up to the last second
         try:
-            usage = await asyncio.to_thread(self._usage, service, since)
+            usage = await asyncio.to_thread(self._usage, service, since, until)
         except LedgerUnavailable as error:
             raise Refused(problem(503, "ledger-unavailable", str(error))) from error
         if service and not usage.instances and service not in self.control.services:
@@ -187,10 +238,10 @@ class RunningPlatform:
         """Return the price books."""
         return [book_view(book) for book in in_order(self.books_known)]
 
-    def _usage(self, service: str | None, since: float | None) -> Usage:
-        now = time.time()
+    def _usage(self, service: str | None, since: float | None, until: float | None = None) -> Usage:
+        end = time.time() if until is None else until
         begin = self.ledger.begins(service) if since is None else since
-        return self.ledger.usage(now if begin is None else begin, now, service)
+        return self.ledger.usage(end if begin is None else begin, end, service)
 
     async def metrics(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from windlass.billing.recent import RecentBusy
 from windlass.model.instance import ENDED, Instance, State
 from windlass.model.service import Mode
 from windlass.router import link
@@ -55,6 +56,7 @@ class Switchboard:
         self.ended: dict[str, deque[Instance]] = {}  # service -> those that ended lately
         self.in_flight: dict[str, int] = {}  # instance -> requests now
         self.requests: Counter[str] = Counter()  # instance -> requests served
+        self.recent = RecentBusy()
 
     def join(
         self, autoscaler: Autoscaler, workers: Workers, table: Callable[[], link.Routes]
@@ -80,6 +82,7 @@ class Switchboard:
             kept = self.ended.setdefault(instance.service, deque(maxlen=ENDED_KEPT))
             if len(kept) == ENDED_KEPT:
                 self.requests.pop(kept[0].id, None)
+                self.recent.forget(kept[0].id)
             kept.append(instance)
         else:
             self.instances[instance.id] = instance
@@ -146,6 +149,7 @@ class Switchboard:
             self.in_flight[instance.id] = instance.in_flight
             self.requests[instance.id] += instance.requests
             self._autoscaler.loaded(instance.id, instance.in_flight)
+            self.recent.take(message.worker, instance.id, instance.busy, instance.busy_since)
         for seen in message.revisions:
             self._autoscaler.seen(
                 seen.name, message.begin, message.end, seen.in_flight, seen.queued, seen.demand
@@ -166,6 +170,7 @@ class Switchboard:
     def worker_gone(self, worker: str) -> None:
         """A worker ended; its requests are lost."""
         self._metering.meter.worker_gone(worker)
+        self.recent.worker_gone(worker, time.monotonic_ns())
         self._counters.worker_gone(worker)
         self.event("WorkerLost", message=f"router {worker} ended and is replaced", level="warning")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -59,6 +59,29 @@ class _Revision:
     now: dict[str, tuple[int, int]] = field(default_factory=dict)  # worker -> in flight, queued
     usage: dict[str, int] = field(default_factory=dict)  # kind -> ns
     billed: int = 0  # ns
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCounts:
+    """What was counted of all revisions of a service, as plain numbers."""
+
+    in_flight: int = 0
+    queued: int = 0
+    requests: int = 0
+    errors: int = 0  # of them, with a status of 500 or above
+    cold_starts: int = 0
+    latency: tuple[int, ...] = ()  # per bucket, the last for what is above all bounds
+
+    def __add__(self, other: ServiceCounts) -> ServiceCounts:
+        """Return the sum."""
+        return ServiceCounts(
+            self.in_flight + other.in_flight,
+            self.queued + other.queued,
+            self.requests + other.requests,
+            self.errors + other.errors,
+            self.cold_starts + other.cold_starts,
+            tuple(a + b for a, b in zip_longest(self.latency, other.latency, fillvalue=0)),
+        )
 
 
 class Counters(Collector):
@@ -145,6 +168,22 @@ class Counters(Collector):
         """Show nothing more of a service: it was deleted."""
         self._revisions = {n: r for n, r in self._revisions.items() if r.service != service}
         self._costs = {key: cost for key, cost in self._costs.items() if key[0] != service}
+
+    def by_service(self) -> dict[str, ServiceCounts]:
+        """Return what was counted of each service."""
+        found: dict[str, ServiceCounts] = {}
+        for counts in self._revisions.values():
+            counted = ServiceCounts(
+                in_flight=sum(now[0] for now in counts.now.values()),
+                queued=sum(now[1] for now in counts.now.values()),
+                requests=sum(counts.responses.values()),
+                errors=counts.responses.get("5xx", 0),
+                cold_starts=sum(counts.cold_starts.counts),
+                latency=tuple(counts.latency.counts),
+            )
+            known = found.get(counts.service)
+            found[counts.service] = counted if known is None else known + counted
+        return found
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format, see CONTENT_TYPE."""

@@ -15,7 +15,7 @@ from windlass.deploy.api.schema import DeployRequest, Done, LogLineView, Step
 from windlass.model.service import Container, Target, Template
 
 if TYPE_CHECKING:
-    from tests.deploy.admin.conftest import MemoryPlatform
+    from tests.deploy.memory import MemoryPlatform
 
     from windlass.deploy.api.schema import Progress
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from click.testing import Result
-    from tests.deploy.admin.conftest import MemoryPlatform
+    from tests.deploy.memory import MemoryPlatform
 
     Run = Callable[..., Awaitable[Result]]
 

@@ -15,7 +15,7 @@ from windlass.deploy.cli.temporary import platform_at
 from windlass.model.service import GIB, Mode
 
 if TYPE_CHECKING:
-    from tests.deploy.admin.conftest import MemoryPlatform
+    from tests.deploy.memory import MemoryPlatform
 
     from windlass.deploy.api.client import Client
 

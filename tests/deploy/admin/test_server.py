@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from aiohttp import ClientResponse
     from aiohttp.test_utils import TestClient as HttpClient
-    from tests.deploy.admin.conftest import MemoryPlatform
+    from tests.deploy.memory import MemoryPlatform
 
     from windlass.deploy.api.schema import Progress
 

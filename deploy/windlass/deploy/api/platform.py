@@ -10,14 +10,17 @@ if TYPE_CHECKING:
     from windlass.deploy.api.schema import (
         BillView,
         BookView,
+        CostView,
         DecisionView,
         EventView,
         InstanceView,
         LogLineView,
+        OverviewView,
         Problem,
         Progress,
         ServiceView,
         StatusView,
+        TimelineView,
     )
     from windlass.deploy.manifest import ServiceSpec
     from windlass.model.service import Target, Template
@@ -88,10 +91,29 @@ class Platform(Protocol):
         Raises Refused at the first step.
         """
 
-    async def bill(self, service: str | None, book: str | None, since: float | None) -> BillView:
+    async def overview(self) -> list[OverviewView]:
+        """Return how every service does now, by name; from memory, without waiting."""
+
+    async def timeline(self, name: str, since: float) -> list[TimelineView]:
+        """Return what a service's instances did since a moment (Unix seconds), oldest first.
+
+        As far back as the platform remembers: the ledger keeps sums, not moments.
+        """
+
+    async def costs(self, since: float) -> list[CostView]:
+        """Return what every service cost since a moment (Unix seconds) that was metered then."""
+
+    async def bill(
+        self,
+        service: str | None,
+        book: str | None,
+        since: float | None,
+        until: float | None = None,
+    ) -> BillView:
         """Return the bill of one service or of all, with one book or with each.
 
-        `since`: Unix seconds; None: from the beginning. A deleted service's bill is to be had too.
+        `since`, `until`: Unix seconds, by whole minutes; None: from the beginning, up to now.
+        A deleted service's bill is to be had too.
 
         Raises:
             Refused: no service of that name was ever metered (404), no such book (404).

@@ -13,7 +13,7 @@ import msgspec
 
 from windlass.deploy.violation import Violation
 from windlass.model.instance import Exit, State
-from windlass.model.service import Target, Template
+from windlass.model.service import Mode, Target, Template
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -175,6 +175,58 @@ class BookView(msgspec.Struct, frozen=True, kw_only=True):
     mode: str
     source: str
     date: str  # on which the prices were read, ISO 8601
+
+
+class OverviewView(msgspec.Struct, frozen=True, kw_only=True):
+    """How one service does at this moment; what is counted is counted since the platform started.
+
+    Cheap to make: it is asked for every other second, for all services at once.
+    """
+
+    name: str
+    url: str
+    ready: bool
+    reason: str = ""  # why it is not ready
+    mode: Mode  # of the latest ready revision
+    instances: dict[State, int] = {}  # those that live
+    in_flight: int = 0  # requests, now
+    queued: int = 0  # requests, now
+    requests: int = 0  # answered
+    errors: int = 0  # of them with a status of 500 or above
+    cold_starts: int = 0
+    latency: tuple[tuple[float | None, int], ...] = ()  # bucket's upper bound in s (None: open)
+
+
+class CostView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service cost in a stretch of time, beside what the other mode would have cost."""
+
+    service: str
+    requests: int
+    book: str  # title of the book that is charged
+    total: Decimal
+    per_million_requests: Decimal | None = None
+    other_book: str  # title of the other mode's
+    other_total: Decimal
+    other_per_million_requests: Decimal | None = None
+    currency: str = "USD"
+
+
+class SliceView(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of an instance's life, and the rate at which the mode's own book bills it."""
+
+    kind: Literal["startup", "busy", "idle", "shutdown"]
+    begin: float
+    end: float
+    rate: Literal["active", "idle", "free"]
+
+
+class TimelineView(msgspec.Struct, frozen=True, kw_only=True):
+    """What one instance did lately. Idle pauses shorter than `resolution` may be shown as busy."""
+
+    instance: str
+    revision: str
+    slices: tuple[SliceView, ...]
+    resolution: float = 0.0  # seconds; 0: exact
 
 
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):

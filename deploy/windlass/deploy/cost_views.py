@@ -1,0 +1,60 @@
+"""What each service cost, beside the other mode: one row per service."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from windlass.billing.bill import bill
+from windlass.deploy.api.schema import CostView
+from windlass.deploy.bill_views import in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from windlass.billing.book import Book
+    from windlass.billing.usage import InstanceUsage, RevisionUsage, Usage
+    from windlass.model.service import Mode
+
+
+def cost_views(usage: Usage, books: Mapping[str, Book]) -> list[CostView]:
+    """Return a row for each service in a usage, priced with the usual book of each mode.
+
+    A service that ran in both modes counts as of the mode in which its latest revision ran.
+    """
+    instances: dict[str, list[InstanceUsage]] = defaultdict(list)
+    revisions: dict[str, list[RevisionUsage]] = defaultdict(list)
+    for used in usage.instances:
+        instances[used.service].append(used)
+    for served in usage.revisions:
+        revisions[served.service].append(served)
+    usual: dict[Mode, Book] = {}
+    for book in in_order(books):
+        usual.setdefault(book.mode, book)
+    views = []
+    for service, used_by in sorted(instances.items()):
+        part = msgspec.structs.replace(
+            usage, instances=tuple(used_by), revisions=tuple(revisions[service])
+        )
+        mode = max(used_by, key=lambda used: used.revision).mode
+        other = next((book for known, book in usual.items() if known is not mode), None)
+        if mode in usual and other is not None:
+            views.append(_view(service, part, usual[mode], other))
+    return views
+
+
+def _view(service: str, usage: Usage, book: Book, other_book: Book) -> CostView:
+    own, other = bill(usage, book), bill(usage, other_book)
+    return CostView(
+        service=service,
+        requests=own.requests,
+        book=own.title,
+        total=own.total,
+        per_million_requests=own.per_million_requests,
+        other_book=other.title,
+        other_total=other.total,
+        other_per_million_requests=other.per_million_requests,
+        currency=own.currency,
+    )
