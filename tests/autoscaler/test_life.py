@@ -38,7 +38,7 @@ class Stage:
                 answers=self.runtime.answers,
                 tell=self.told.append,
                 tell_line=self.hear,
-                start_returned=self.count,
+                start_done=self.count,
             )
         )
 
@@ -81,9 +81,11 @@ async def stage(world: World) -> AsyncIterator[Stage]:
 async def test_each_moment_of_a_life_is_kept(stage: Stage) -> None:
     name = await stage.begin(Behaviour(start_delay=1, listen_delay=2, stop_delay=3))
     assert (stage.states, stage.returned) == ([State.STARTING], 0)
-    await asyncio.sleep(1)
+    await asyncio.sleep(1.5)
+    assert (stage.states, stage.returned) == ([State.STARTING], 0)
+    await asyncio.sleep(0.6)  # it boots for so long that another may start beside it
     assert (stage.states, stage.returned) == ([State.STARTING], 1)
-    await asyncio.sleep(6)
+    await asyncio.sleep(4.9)
     stage.fleet.drain(name, "calm")
     await asyncio.sleep(10)
     stage.fleet.drained(name)
@@ -103,6 +105,14 @@ async def test_each_moment_of_a_life_is_kept(stage: Stage) -> None:
     assert moments == pytest.approx([3, 17.01, 20.01], abs=0.11)
     assert life.exit == Exit(signal=15)
     assert stage.fleet.instances("hello-00001") == []
+
+
+async def test_the_next_start_waits_for_a_quick_boot_and_is_let_go_once(stage: Stage) -> None:
+    await stage.begin(Behaviour(start_delay=0.2, listen_delay=0.5))
+    await asyncio.sleep(0.6)
+    assert stage.returned == 0
+    await asyncio.sleep(5)
+    assert (stage.states[-1], stage.returned) == (State.READY, 1)
 
 
 async def test_draining_is_told_before_anything_is_stopped(stage: Stage) -> None:

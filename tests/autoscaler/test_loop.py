@@ -85,7 +85,7 @@ async def test_revisions_take_turns_for_starts(world: World) -> None:
     world.add("two-00001", mode=Mode.LAMBDA)
     world.autoscaler.starved("one-00001", 50, 0)
     world.autoscaler.starved("two-00001", 1, 0)
-    await asyncio.sleep(0.55)
+    await asyncio.sleep(0.75)
     assert "two-00001" in {each.revision for each in world.runtime.starts}
 
 

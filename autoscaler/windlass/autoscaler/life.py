@@ -32,6 +32,10 @@ LINES_KEPT = 20  # of an instance's output, for the reason of its failure
 LAST_LINES_WAIT = 0.5  # seconds that an end waits for the rest of the output
 FIRST_PROBE_PAUSE = 0.002  # seconds, growing by half up to the longest
 LONGEST_PROBE_PAUSE = 0.1
+# Seconds of an instance's own start that count as work for this machine, so that the next one waits
+# for it: many programs that start at once take the processors from those that serve already. Who
+# takes longer waits for something else.
+BOOT_COUNTED = 1.0
 KILL_WAIT = 10.0  # seconds until a SIGKILL is sent again
 KILL_ATTEMPTS = 3
 
@@ -46,7 +50,7 @@ class Surroundings:
     answers: Callable[[Container, Address], Awaitable[bool]]  # one probe
     tell: Callable[[Instance], None]
     tell_line: Callable[[str, LogLine], None]
-    start_returned: Callable[[], None]  # the runtime may take another start
+    start_done: Callable[[], None]  # another instance may be started
 
 
 class _Failure(Exception):
@@ -110,8 +114,7 @@ class Life:
         """Live, from STARTING or (adopted) from READY, until nothing is left of it."""
         try:
             if self.instance.state is State.STARTING:
-                await self._start()
-                await self._become_ready()
+                await self._come_up()
             else:
                 self._pumping = asyncio.create_task(self._pump())
             if self.instance.state is not State.STARTING:
@@ -127,6 +130,25 @@ class Life:
                 await self._fail(f"fault in the platform: {fault!r}")
         await self._attempt(self._around.runtime.remove(self.instance.id))
 
+    async def _come_up(self) -> None:
+        """Start and become ready, and give the start's place free for another as soon as can be."""
+        place_given: list[None] = []
+
+        def give_place() -> None:
+            if not place_given:
+                place_given.append(None)
+                self._around.start_done()
+
+        timer: asyncio.TimerHandle | None = None
+        try:
+            await self._start()
+            timer = asyncio.get_running_loop().call_later(BOOT_COUNTED, give_place)
+            await self._become_ready()
+        finally:
+            if timer:
+                timer.cancel()
+            give_place()
+
     async def _start(self) -> None:
         template = self.revision.template
         request = Start(
@@ -141,8 +163,6 @@ class Life:
         except RuntimeFault as fault:
             self.exited(Exit(reason=str(fault)))  # nothing of it is left behind
             raise _Failure(str(fault)) from None
-        finally:
-            self._around.start_returned()
         self._pumping = asyncio.create_task(self._pump())
         self._address = running.address
 

@@ -86,7 +86,7 @@ class Autoscaler:
         self._clock = clock
         self._scaled: dict[str, Scaled] = {}
         self._short: dict[str, None] = {}  # revisions that wait for a start, next one first
-        self._starts = 0  # runtime.start calls under way
+        self._starts = 0  # instances that start, until ready or BOOT_COUNTED
         self._held = False  # nothing is decided: while adopting, and once stopping
         self._watching = False
         self._fleet = Fleet(
@@ -97,7 +97,7 @@ class Autoscaler:
                 answers=answers,
                 tell=self._changed,
                 tell_line=audience.log_line,
-                start_returned=self._start_returned,
+                start_done=self._start_done,
             )
         )
 
@@ -275,7 +275,7 @@ class Autoscaler:
         self._audience.start_failed(scaled.revision.name, reason)
         scaled.dismiss(self._clock())
 
-    def _start_returned(self) -> None:
+    def _start_done(self) -> None:
         self._starts -= 1
         for name in list(self._short):
             self._poke(name)

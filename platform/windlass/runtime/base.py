@@ -74,7 +74,7 @@ class Runtime(Protocol):
     """A way to run instances. Every method may raise RuntimeUnavailable."""
 
     name: str  # docker, oci, process, fake
-    parallel_starts: int  # how many starts at once this engine takes well
+    parallel_starts: int  # how many starts at once this engine and machine take well
 
     async def open(self) -> None:
         """Connect and check.

@@ -50,7 +50,7 @@ class Process:
     """Runs instances as child processes; meets windlass.runtime.base.Runtime."""
 
     name = "process"
-    parallel_starts = 8
+    parallel_starts = max(2, os.cpu_count() or 1)  # a program's start is all processor time
 
     def __init__(self, state: Path, state_id: str) -> None:
         """Keep records of the children below `state`/process."""

@@ -14,13 +14,14 @@ from windlass.deploy.cli.flags import FlagReader, Flags, read_number, read_templ
 from windlass.deploy.quantity import read_duration
 from windlass.deploy.violation import Violation
 from windlass.model.instance import ENDED
-from windlass.model.service import Container, Limits, Mode, Template
+from windlass.model.service import Container, Limits, Mode, Scaling, Template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from windlass.deploy.api.client import Client
 
+MAX_INSTANCES = 1000  # an AWS account's concurrency unless it asks for more
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to call what listens on all addresses
 
 
@@ -80,6 +81,7 @@ class PlatformTarget:
             limits=Limits(
                 concurrency=concurrency, milli_cpu=settings.milli_cpu, memory=settings.memory
             ),
+            scaling=Scaling(max_instances=MAX_INSTANCES),
             mode=mode,
         )
         async for _ in self._client.deploy(DeployRequest(name=name, template=template)):
