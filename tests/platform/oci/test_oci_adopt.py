@@ -105,6 +105,19 @@ async def test_an_instance_lives_on_without_conmon_and_its_end_is_told(rig: Rig)
     assert "conmon" in told.reason
 
 
+async def test_what_an_instance_writes_without_conmon_does_not_end_it(rig: Rig) -> None:
+    running = await rig.start("echo up; while [ ! -e /tmp/go ]; do echo more; sleep 0.01; done")
+    await rig.next_line(running.instance)
+    os.kill(rig.conmon_of(running.instance), signal.SIGKILL)
+    seen = 0
+    async for line in rig.driver.logs(running.instance):
+        seen += line.text == "more"
+        if seen == 200:
+            break
+    await rig.driver.kill(running.instance)
+    assert (await rig.end_of(running.instance)).code is None
+
+
 async def test_an_instance_without_conmon_is_adopted(tmp_path: Path, image: str) -> None:
     first = Rig(await opened(tmp_path), image, tmp_path)
     running = await first.start()

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _ENV = {"PATH": SEARCHED}
 
 
+_RELEASED = 10.0  # seconds that a waiting container may take to answer
+
+
 class _Report(msgspec.Struct):
     """What conmon says once the runtime has made the container, or has not."""
 
@@ -101,7 +104,11 @@ class Engine:
         Raises:
             CommandFailed: with the runtime's message.
         """
-        await self._run("start", container)
+        fifo = self.states / container / "exec.fifo"
+        if Path(self.runtime).name == "runc" and fifo.exists():
+            await _release(fifo)
+        else:
+            await self._run("start", container)
 
     async def delete(self, container: str) -> None:
         """Kill what is left of a container and forget it; no fault if it is unknown."""
@@ -122,6 +129,22 @@ class Engine:
 
     async def _run(self, *words: str) -> bytes:
         return await run(self.runtime, "--root", self.states, *words, env=_ENV)
+
+
+async def _release(fifo: Path) -> None:
+    """Do what `runc start` does: read the byte that the waiting container writes to its fifo.
+
+    runc itself takes several milliseconds to load before it gets there, half of what a start from
+    standby takes. The fifo has been its protocol since 1.0.
+    """
+    descriptor = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        await asyncio.wait_for(readable(descriptor), _RELEASED)
+    except TimeoutError:
+        raise CommandFailed("runc", 1, "the container does not answer; it may be dead") from None
+    finally:
+        os.close(descriptor)
+    os.unlink(fifo)  # to runc, a container with a fifo is one that was not started
 
 
 async def choose(

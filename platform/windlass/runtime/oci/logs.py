@@ -22,21 +22,21 @@ class Joiner:
     """Makes lines of a log's records: `TIME stdout|stderr P|F TEXT`, P for a part of a line."""
 
     def __init__(self) -> None:
-        self._parts: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        self._parts: dict[bytes, list[bytes]] = {b"stdout": [], b"stderr": []}
 
     def lines(self, record: bytes) -> Iterator[LogLine]:
         """Yield the line that this record completes, if it completes one."""
-        fields = record.decode(errors="replace").split(" ", 3)
+        fields = record.split(b" ", 3)
         if len(fields) != 4 or fields[1] not in self._parts:
             return  # cut off when conmon began the file anew
         time, stream, tag, text = fields
         parts = self._parts[stream]
         parts.append(text)
-        if tag == "F":
+        if tag == b"F":
             yield LogLine(
-                datetime.fromisoformat(time).timestamp(),
-                "stderr" if stream == "stderr" else "stdout",
-                "".join(parts),
+                datetime.fromisoformat(time.decode()).timestamp(),
+                "stderr" if stream == b"stderr" else "stdout",
+                b"".join(parts).decode(errors="replace"),  # whole: a cut may split a character
             )
             parts.clear()
 

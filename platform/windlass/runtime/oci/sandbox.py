@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from windlass.model.instance import Exit
+from windlass.runtime.oci import orphan
 from windlass.runtime.oci.kernel import mount, readable, unmount
 
 
@@ -59,8 +60,9 @@ class Sandbox:
         file = self.folder / "exit" / self.record.name
         if file.exists():
             return exit_of(int(file.read_text()))
-        # conmon was killed. The instance goes on serving, only its end can no longer be known.
-        await readable(self._process)
+        # conmon was killed. The instance goes on serving; only its exit status is lost.
+        pid = int((self.folder / "container.pid").read_text())
+        await asyncio.gather(readable(self._process), orphan.drain(pid, self.log))
         return Exit(reason="conmon, which would know the exit status, was killed before")
 
     def close(self) -> None:
