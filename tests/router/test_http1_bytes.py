@@ -229,3 +229,19 @@ def test_whatever_both_sides_send_nothing_crashes_and_the_slot_comes_free(
         assert not wire.endpoint.connecting
 
     asyncio.run(play())
+
+
+def test_pipelined_requests_with_bodies_are_told_apart() -> None:
+    wire = Wire()
+    chunked = (
+        b"POST /%d HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"
+    )
+    counted = b"POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\ncd"
+    wire.send(b"".join(chunked % n + counted % (n + 1) for n in range(0, 20, 2)) + get("/20"))
+    for n in range(21):
+        assert wire.to_instance.written.startswith(b"%s /%d " % (b"GET" if n == 20 else b"POST", n))
+        body = [b"2\r\nab\r\n0\r\n\r\n", b"\r\ncd"][n % 2] if n < 20 else b"\r\n\r\n"
+        assert wire.to_instance.written.endswith(body)
+        wire.to_instance.written = b""
+        wire.answer()
+    assert wire.to_client.written == ANSWER * 21

@@ -16,11 +16,11 @@ from windlass.router.exchange import CLIENT_GONE, Exchange, body_too_large
 from windlass.router.grammar import (
     HEAD_END,
     Malformed,
-    has_bare_line_end,
     parse_request_line,
     parse_target,
 )
 from windlass.router.headers import Peer, RequestFields, read_request
+from windlass.router.limits import check_partial_head, check_sizes
 from windlass.router.pool import SECOND
 from windlass.router.responses import compose, connection_field
 
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from windlass.router.headers import ResponseHead
     from windlass.router.upstream import UpstreamConnection
 
-MAX_LINE = 8 * 1024  # bytes of a request line
-MAX_SECTION = 32 * 1024  # bytes of the header section
 MAX_PIPELINED = 64 * 1024  # bytes taken of requests that have to wait for their turn
+PART = 16 * 1024  # bytes of the buffer taken at once, so that small bodies do not copy all of it
 HEAD_TIME = 10 * SECOND  # ns from a head's first byte to its last
 IDLE_TIME = 75 * SECOND
 LINGER_TIME = 2 * SECOND  # ns in which a refused client may read why
@@ -96,6 +95,8 @@ class ClientConnection(Exchange, asyncio.Protocol):
             if not self._buffer:
                 end = data.find(HEAD_END)
                 if end >= 0:
+                    if len(data) > end + len(HEAD_END):
+                        self._buffer += data[end + len(HEAD_END) :]
                     self._begin_request(data, end)
                     return
                 self.deadline = monotonic_ns() + HEAD_TIME
@@ -122,41 +123,24 @@ class ClientConnection(Exchange, asyncio.Protocol):
         while self._buffer and self._state == _HEAD and self._writable:
             end = self._buffer.find(HEAD_END, searched)
             if end < 0:
-                self._check_partial_head(searched)
+                try:
+                    check_partial_head(self._buffer, searched)
+                except Problem as problem:
+                    self._reject(problem)
                 break
-            data = bytes(self._buffer)
-            self._buffer.clear()
+            head = bytes(self._buffer[:end])
+            del self._buffer[: end + len(HEAD_END)]
             searched = 0
-            self._begin_request(data, end)
+            self._begin_request(head + HEAD_END, end)
         self._serving_buffer = False
 
-    def _check_partial_head(self, searched: int) -> None:
-        """Refuse early what cannot become a request any more."""
-        buffer = self._buffer
-        line_end = buffer.find(b"\r\n", 0, MAX_LINE + 2)
-        if has_bare_line_end(buffer, searched):
-            self._reject(bad_request("A line of the head is not ended by CRLF."))
-        elif line_end < 0 and len(buffer) > MAX_LINE:
-            self._reject(_line_too_long())
-        elif len(buffer) - line_end > MAX_SECTION:
-            self._reject(_section_too_large())
-
     def _begin_request(self, data: bytes, end: int) -> None:
-        """Begin the request whose head ends in `data` at `end`."""
-        if data.startswith(b"\r\n"):  # RFC 9112 2.2: one empty line before a request is ignored
-            data = data[2:]
-            end = data.find(HEAD_END)
-            if end < 0:
-                self._buffer += data
-                return
+        """Begin the request whose head ends in `data` at `end`; what follows is in the buffer."""
+        if data.startswith(b"\r\n") and end >= 2:
+            data, end = data[2:], end - 2  # RFC 9112 2.2: an empty line before it is ignored
         line_end = data.find(b"\r\n", 0, end + 2)
-        if line_end > MAX_LINE:
-            self._reject(_line_too_long())
-            return
-        if end - line_end > MAX_SECTION:
-            self._reject(_section_too_large())
-            return
         try:
+            check_sizes(line_end, end - line_end)
             self.method, target, minor = parse_request_line(data[:line_end])
             section = data[line_end + 2 : end + 2]
             if section == self._last_section and minor == 1 and target[0] == 0x2F:  # "/"
@@ -175,18 +159,17 @@ class ClientConnection(Exchange, asyncio.Protocol):
         self._keep = (minor == 1 or fields.keep_alive) and not fields.close
         if self.dispatch.draining:
             self._keep = False
-        rest = data[end + 4 :]
         now = monotonic_ns()
         self.status = 0
         if fields.length == 0:
             self._state = _NOTHING
-            if rest:
-                self._buffer += rest
         else:
             self._state = _BODY
-            self._body = RequestBody(fields.length)
-            if rest:
-                self._read_body(self._body, rest)
+            self._body = body = RequestBody(fields.length)
+            while self._buffer and self._state == _BODY:
+                part = bytes(self._buffer[:PART])
+                del self._buffer[:PART]
+                self._read_body(body, part)
             if self._state == _END:
                 return
         self.deadline = 0
@@ -220,7 +203,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
             self.upstream.send(part)
         if body.ended:
             self._state = _NOTHING
-            self._buffer += body.rest
+            self._buffer[:0] = body.rest
             if self.upstream is not None:
                 self.upstream.end(body.trailers)
 
@@ -436,12 +419,3 @@ class ClientConnection(Exchange, asyncio.Protocol):
             self.upstream.resume_reading()
         elif self._state == _HEAD:
             self._go_on(monotonic_ns())
-
-
-def _line_too_long() -> Problem:
-    return Problem(414, "request-line-too-long", f"The request line is over {MAX_LINE} bytes.")
-
-
-def _section_too_large() -> Problem:
-    detail = f"The header section is over {MAX_SECTION} bytes."
-    return Problem(431, "header-section-too-large", detail)
