@@ -107,7 +107,7 @@ async def test_an_image_that_exits_at_once_is_refused_with_its_last_words(
 ) -> None:
     complaint = await refused(
         docker_platform, "deploy", "bad", "--image", hello_image,
-        "--command", "python3", "--args", "^;^-c;print('cannot go on'); raise SystemExit(3)",
+        "--command", "python3", "--args", "^|^-c|print('cannot go on'); raise SystemExit(3)",
     )  # fmt: skip
     assert "cannot go on" in complaint
     assert "3" in complaint
