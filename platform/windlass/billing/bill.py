@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from windlass.billing.quantities import Quantities
     from windlass.billing.usage import Usage
 
-# Digits in which quantities (nanoseconds times bytes over 2**30) and amounts are exact. Only where a
-# price is for a number of units such as 3600, the amount is rounded, to as many digits.
+# Digits in which quantities (nanoseconds times bytes over 2**30) and amounts are exact. Where a
+# price is for a number of units such as 3600, the amount is rounded to as many digits.
 PRECISION = 64
 _PRICES = Context(prec=20)  # unit prices are shown, not multiplied with
 

@@ -33,12 +33,13 @@ class Ledger:
     memory and is written with the next batch.
     """
 
-    def __init__(self, path: Path, boot: str | None = None) -> None:
+    def __init__(self, path: Path, boot: str | None = None, patience: float = 5.0) -> None:
         """Open the ledger, or make one where there is none.
 
         Args:
             path: of the database.
             boot: what changes with each start of the machine; None: ask the kernel.
+            patience: seconds to wait for somebody else's lock.
 
         Raises:
             LedgerUnavailable: it cannot be opened, or a newer Windlass made it.
@@ -48,7 +49,7 @@ class Ledger:
         self._unwritten: Batch | None = None
         try:
             self._database = sqlite3.connect(
-                path, timeout=5.0, isolation_level=None, check_same_thread=False
+                path, timeout=patience, isolation_level=None, check_same_thread=False
             )
             self._prepare()
         except sqlite3.Error as error:

@@ -140,14 +140,13 @@ class InstanceLogs:
             path.unlink()
             path.with_suffix(".log.old").unlink(missing_ok=True)
 
-    def _tail(self, service: str, instance: str, last: int) -> deque[Line]:
-        lines: deque[Line] = deque(maxlen=last)
+    def _tail(self, service: str, instance: str, last: int) -> list[Line]:
         path = self._path(service, instance)
-        for part in (path.with_suffix(".log.old"), path):
-            if part.exists():
-                with part.open(encoding="utf-8", newline="\n") as file:
-                    lines.extend(_parsed(file, instance))
-        return lines
+        found: list[Line] = []
+        for part in (path, path.with_suffix(".log.old")):
+            if len(found) < last and part.exists():
+                found[:0] = _parsed(_last_lines(part, last - len(found)), instance)
+        return found
 
     def _path(self, service: str, instance: str) -> Path:
         return self._folder / service / f"{instance}.log"
@@ -179,9 +178,22 @@ class _Follower:
         return self._lines.popleft()
 
 
-def _parsed(file: Iterable[str], instance: str) -> Iterator[Line]:
-    for line in file:
-        stamp, stream, text = line.rstrip("\n").split(" ", 2)
+def _last_lines(path: Path, last: int) -> list[bytes]:
+    """Return a file's last lines without reading much more than them."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        block = 256 * last
+        while True:
+            file.seek(max(0, size - block))
+            lines = file.read().split(b"\n")[:-1]  # what follows the last newline is nothing
+            if len(lines) > last or block >= size:
+                return lines[-last:]
+            block *= 4
+
+
+def _parsed(lines: Iterable[bytes], instance: str) -> Iterator[Line]:
+    for line in lines:
+        stamp, stream, text = line.decode(errors="replace").split(" ", 2)
         yield Line(int(stamp) / 1_000_000_000, instance, cast("Stream", stream), text)
 
 

@@ -167,6 +167,7 @@ class Counters(Collector):
     def forget(self, service: str) -> None:
         """Show nothing more of a service: it was deleted."""
         self._revisions = {n: r for n, r in self._revisions.items() if r.service != service}
+        self._instances = {n: i for n, i in self._instances.items() if i[0] != service}
         self._costs = {key: cost for key, cost in self._costs.items() if key[0] != service}
 
     def by_service(self) -> dict[str, ServiceCounts]:
