@@ -1,14 +1,11 @@
 """The docker runtime: an instance is a container of a Docker engine that is reached through its
-API. What is said to the engine, and how its answers read, is docker_format's affair."""
+API. The engine's faults are docker_engine's affair, what it is told and says docker_format's."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import json
-import platform
-import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +18,25 @@ from windlass.model.instance import Exit
 from windlass.runtime import docker_format as form
 from windlass.runtime.base import (
     Ended,
-    ImageMissing,
     Running,
     RuntimeFault,
     RuntimeUnavailable,
     StartFailed,
 )
+from windlass.runtime.docker_engine import (
+    BAD_REQUEST,
+    NO_TIMEOUT,
+    NOT_FOUND,
+    UNREACHABLE,
+    connect,
+    faults_told,
+    image_missing,
+    no_fault_if_gone,
+    reaches_containers,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from aiodocker.containers import DockerContainer
 
@@ -38,10 +45,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_UNREACHABLE = 900  # the status that aiodocker gives to "cannot connect"
-_BAD_REQUEST, _NOT_FOUND, _CONFLICT = 400, 404, 409
-_TIMEOUT = aiohttp.ClientTimeout(total=120.0, sock_connect=5.0)
-_NO_TIMEOUT = aiohttp.ClientTimeout(sock_connect=5.0)  # for streams
 _LOOKED_BACK = 60  # seconds of events asked for again, in case the engine's clock differs
 _PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds between attempts to reach an engine that went away
 
@@ -74,12 +77,12 @@ class Docker:
         Raises:
             RuntimeUnavailable: it does not answer; with the next step.
         """
-        engine = _connect(self._url)
+        engine = connect(self._url)
         try:
-            with _told():
+            with faults_told():
                 version = await engine.version()
                 if self._publish is None:
-                    self._publish = not await _reaches_containers(engine)
+                    self._publish = not await reaches_containers(engine)
         except BaseException:
             await engine.close()
             raise
@@ -108,14 +111,14 @@ class Docker:
                 "the docker runtime runs images, not a command of this machine",
                 "deploy with --image IMAGE, or start the platform with --runtime process",
             )
-        with _told():
+        with faults_told():
             try:
                 await self._opened.images.inspect(container.image)
             except aiodocker.DockerError as error:
-                if error.status == _NOT_FOUND:
+                if error.status == NOT_FOUND:
                     await self._pull(container.image)
-                elif error.status == _BAD_REQUEST:
-                    raise _image_missing(container.image, error.message) from error
+                elif error.status == BAD_REQUEST:
+                    raise image_missing(container.image, error.message) from error
                 else:
                     raise
 
@@ -129,7 +132,7 @@ class Docker:
         instance, told = request.instance, asyncio.Event()
         config = form.configuration(request, self._state_id, publish=bool(self._publish))
         containers = self._opened.containers
-        with _told():
+        with faults_told():
             creating = asyncio.create_task(containers.create(config, name=self._name(instance)))
             try:
                 await (await asyncio.shield(creating)).start()
@@ -138,7 +141,7 @@ class Docker:
             except BaseException as error:
                 self._alive.pop(instance, None)
                 await asyncio.shield(self._give_up(instance, creating))
-                if isinstance(error, aiodocker.DockerError) and error.status != _UNREACHABLE:
+                if isinstance(error, aiodocker.DockerError) and error.status != UNREACHABLE:
                     raise _start_fault(request, error) from error
                 raise
         if not found.is_running and self._alive.pop(instance, False):
@@ -161,7 +164,7 @@ class Docker:
         if instance in self._alive:
             self._killed.add(instance)
         container = self._opened.containers.container(self._name(instance))
-        with _told(), _no_fault_if_gone():
+        with faults_told(), no_fault_if_gone():
             await container.delete(force=True, v=True)
 
     async def ended(self) -> AsyncIterator[Ended]:
@@ -172,7 +175,7 @@ class Docker:
     async def adopt(self) -> list[Running]:
         """Watch the containers of this state that run; remove those that have ended."""
         chosen = {"label": [f"{form.STATE}={self._state_id}"]}
-        with _told():
+        with faults_told():
             listed = await self._opened.containers.list(all=True, filters=json.dumps(chosen))
         adopted = []
         for container in listed:
@@ -183,12 +186,14 @@ class Docker:
 
     async def logs(self, instance: str) -> AsyncIterator[LogLine]:
         """Yield what the instance wrote (the engine keeps the last 10 to 20 MB), then follow."""
-        path = f"containers/{self._name(instance)}/logs"
-        chosen = {"follow": "1", "stdout": "1", "stderr": "1", "timestamps": "1"}
         frames = form.LogFrames()
-        with _told(), _no_fault_if_gone():
-            async with self._stream(path, chosen) as content:
-                async for data in content.iter_any():
+        with faults_told(), no_fault_if_gone():
+            async for data in self._log(instance, follow="1", stdout="1", stderr="1"):
+                for line in frames.feed(data):
+                    yield line
+            # Docker before 23 may close a followed log before its last lines are sent.
+            for stream in ("stdout", "stderr"):
+                async for data in self._log(instance, since=frames.resume(stream), **{stream: "1"}):
                     for line in frames.feed(data):
                         yield line
         for line in frames.rest():
@@ -214,7 +219,7 @@ class Docker:
 
     async def _signal(self, instance: str, name: str) -> None:
         container = self._opened.containers.container(self._name(instance))
-        with _told(), _no_fault_if_gone():
+        with faults_told(), no_fault_if_gone():
             await container.kill(signal=name)
 
     async def _give_up(self, instance: str, creating: asyncio.Task[DockerContainer]) -> None:
@@ -233,13 +238,15 @@ class Docker:
         told = asyncio.Event()
         told.set()
         self._alive[instance] = told  # before looking: it may end at any moment
-        with _told(), _no_fault_if_gone():
-            found = await self._inspect(instance)
-            if found.is_running:
-                labels = found.labels
-                return Running(
-                    instance, labels[form.REVISION], labels[form.SERVICE], found.address()
-                )
+        try:
+            with faults_told():
+                found = await self._inspect(instance)
+        except BaseException:
+            self._alive.pop(instance, None)
+            raise
+        if found.is_running:
+            labels = found.labels
+            return Running(instance, labels[form.REVISION], labels[form.SERVICE], found.address())
         self._alive.pop(instance, None)
         await self.remove(instance)
         return None
@@ -253,17 +260,23 @@ class Docker:
                     done += 1
                     log.info("pulled a layer", image=image, layer=step.get("id"), layers=done)
         except aiodocker.DockerError as error:
-            if error.status == _UNREACHABLE:
+            if error.status == UNREACHABLE:
                 raise
-            raise _image_missing(image, error.message) from error
+            raise image_missing(image, error.message) from error
         log.info("pulled an image", image=image)
+
+    async def _log(self, instance: str, **chosen: str) -> AsyncIterator[bytes]:
+        path = f"containers/{self._name(instance)}/logs"
+        async with self._stream(path, {"timestamps": "1", **chosen}) as content:
+            async for data in content.iter_any():
+                yield data
 
     @contextlib.asynccontextmanager
     async def _stream(
         self, path: str, chosen: Mapping[str, str]
     ) -> AsyncIterator[aiohttp.StreamReader]:
         # aiodocker's own readers of logs and events hide a line's stream, and when they began.
-        response = await self._opened._do_query(path, "GET", params=chosen, timeout=_NO_TIMEOUT)
+        response = await self._opened._do_query(path, "GET", params=chosen, timeout=NO_TIMEOUT)
         try:
             yield response.content
         finally:
@@ -273,30 +286,31 @@ class Docker:
         """Report ends for as long as the driver is open, whatever happens to the engine."""
         pause = 0.0
         while True:
+            fault = "it closed its stream of events"
             try:
-                with _told():
-                    chosen = {
-                        "type": ["container"],
-                        "event": ["die"],
-                        "label": [f"{form.STATE}={self._state_id}"],
-                    }
-                    since = str(int(time.time()) - _LOOKED_BACK)
-                    query = {"filters": json.dumps(chosen), "since": since}
-                    async with self._stream("events", query) as events:
+                with faults_told():
+                    async with self._stream("events", self._chosen_events()) as events:
                         await self._catch_up()
                         if pause:
                             log.info("docker answers again")
                         pause = 0.0
                         async for line in events:
                             self._see_end(json.loads(line)["Actor"]["Attributes"])
-            except RuntimeFault as error:
+            except (RuntimeFault, ValueError) as error:  # ValueError: half an event at the end
                 fault = str(error)
-            else:
-                fault = "it closed its stream of events"
             if not pause:
                 log.warning("docker does not answer", fault=fault)
             pause = min(2 * pause or _PAUSE, _LONGEST_PAUSE)
             await asyncio.sleep(pause)
+
+    def _chosen_events(self) -> dict[str, str]:
+        chosen = {
+            "type": ["container"],
+            "event": ["die"],
+            "label": [f"{form.STATE}={self._state_id}"],
+        }
+        since = int(time.time()) - _LOOKED_BACK
+        return {"filters": json.dumps(chosen), "since": str(since)}
 
     def _see_end(self, attributes: dict[str, str]) -> None:
         """Act on one event; ends that are known already, or not of our time, are no news."""
@@ -312,95 +326,28 @@ class Docker:
         """
         for instance, told in [*self._alive.items()]:
             outcome = Exit(reason="the container is gone")
-            with _no_fault_if_gone():
+            with no_fault_if_gone():
                 found = await self._inspect(instance)
                 if found.is_running:
                     continue
                 outcome = found.exit
             if self._alive.pop(instance, None):
                 self._spawn(self._report(instance, told, outcome))
-        while self._unremoved:
-            instance = self._unremoved.pop()
+        unremoved, self._unremoved = self._unremoved, set()
+        for instance in unremoved:
             await self._undo(instance)
 
     async def _report(self, instance: str, told: asyncio.Event, outcome: Exit) -> None:
         if outcome.code != 0 and instance not in self._killed:
             # The event does not say whether memory was the reason.
-            with contextlib.suppress(RuntimeFault), _told(), _no_fault_if_gone():
+            with contextlib.suppress(RuntimeFault), faults_told(), no_fault_if_gone():
                 outcome = (await self._inspect(instance)).exit
         self._killed.discard(instance)
         await told.wait()  # its start is told before its end
         self._ended.put_nowait(Ended(instance, outcome))
 
 
-def _connect(url: str | None) -> aiodocker.Docker:
-    try:
-        engine = aiodocker.Docker(url, timeout=_TIMEOUT)
-    except (AssertionError, ValueError, aiodocker.DockerError) as error:
-        # Without a socket at any of the usual places, aiodocker fails an assertion.
-        raise _unavailable(str(error) or "no socket of an engine was found") from error
-    if engine.connector:
-        # Each followed log holds a connection, and aiohttp would allow 100 in all.
-        engine.connector._limit = 0
-    return engine
-
-
-async def _reaches_containers(engine: aiodocker.Docker) -> bool:
-    """Return whether the engine's bridge is an interface of this machine, as seen from here.
-
-    It is not on Docker Desktop, rootless Docker, or from within another container.
-    """
-    bridge = await engine._query_json("networks/bridge")
-    for config in bridge["IPAM"]["Config"]:
-        subnet = ipaddress.ip_network(config["Subnet"])
-        gateway = config.get("Gateway") or str(next(subnet.hosts()))
-        if subnet.version == 4:
-            with contextlib.suppress(OSError), socket.socket(type=socket.SOCK_DGRAM) as probe:
-                probe.bind((gateway, 0))  # only an address of this machine can be bound
-                return True
-    return False
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Turn the engine's faults into ours, a lost engine with the next step."""
-    try:
-        yield
-    except aiodocker.DockerError as error:
-        if error.status == _UNREACHABLE:
-            raise _unavailable(error.message) from error
-        raise RuntimeFault("Docker refused", error.message) from error
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise _unavailable(str(error) or type(error).__name__) from error
-
-
-@contextlib.contextmanager
-def _no_fault_if_gone() -> Iterator[None]:
-    try:
-        yield
-    except aiodocker.DockerError as error:
-        if error.status not in (_NOT_FOUND, _CONFLICT):  # conflict: it does not run
-            raise
-
-
-def _unavailable(message: str) -> RuntimeUnavailable:
-    if "Permission denied" in message:
-        step = "let your user reach it (sudo usermod -aG docker $USER, then log in again)"
-    elif platform.system() == "Linux":
-        step = "start it: sudo systemctl start docker"
-    else:
-        step = "start it: open Docker Desktop"
-    return RuntimeUnavailable("Docker does not answer", f"{message}; {step}")
-
-
-def _image_missing(image: str, message: str) -> ImageMissing:
-    return ImageMissing(
-        f"the image {image} is not here and could not be pulled",
-        f"{message}; build or pull it first: docker pull {image}",
-    )
-
-
 def _start_fault(request: Start, error: aiodocker.DockerError) -> RuntimeFault:
-    if error.status == _NOT_FOUND and "No such image" in error.message:
-        return _image_missing(request.container.image, error.message)
+    if error.status == NOT_FOUND and "No such image" in error.message:
+        return image_missing(request.container.image, error.message)
     return StartFailed(f"{request.revision} could not be started", error.message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import signal
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -23,7 +23,7 @@ STATE, SERVICE, REVISION, INSTANCE, PORT = (
 )
 LOOPBACK = "127.0.0.1"
 LINE_LIMIT = 64 * 1024  # bytes; a longer line is cut into pieces of about this size
-_STDERR = 2  # the frame's first byte; 1: stdout
+_STREAMS: dict[int, Literal["stdout", "stderr"]] = {1: "stdout", 2: "stderr"}  # first byte
 _HEADER = 8  # bytes: stream, three zeros, length
 _NANO_CPUS = 1_000_000  # of one thousandth of a CPU
 
@@ -159,14 +159,16 @@ def exit_of(code: int, out_of_memory: bool = False, error: str = "") -> Exit:
 
 
 class LogFrames:
-    """Makes lines of a log stream, whatever pieces it comes in.
+    """Makes lines of a log, whatever pieces it comes in.
 
     Each frame holds a timestamp and at most 16 KiB of a line, with the newline if it is the last.
     """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._lines: dict[int, tuple[float, bytes]] = {}  # stream -> its unfinished line
+        self._unfinished: dict[int, tuple[float, bytes]] = {}  # by stream, with its time
+        self._last: dict[int, tuple[bytes, int]] = {}  # by stream: timestamp, frames that bear it
+        self._repeated: dict[int, int] = {}  # by stream: frames that will come once more
 
     def feed(self, data: bytes) -> Iterator[LogLine]:
         """Yield the lines that this piece completes."""
@@ -180,25 +182,45 @@ class LogFrames:
             del self._buffer[:end]
             yield from self._take(stream, payload)
 
+    def resume(self, stream: Literal["stdout", "stderr"]) -> str:
+        """Return from when to ask for the rest of a stream, which is to be fed next.
+
+        What has been seen of that moment is not taken a second time.
+        """
+        self._buffer.clear()
+        number = 2 if stream == "stderr" else 1
+        stamp, self._repeated[number] = self._last.get(number, (b"", 0))
+        return _unix(stamp) if stamp else "0"
+
     def rest(self) -> Iterator[LogLine]:
         """Yield what was written without a newline at the end."""
-        for stream, (time, text) in sorted(self._lines.items()):
+        for stream, (time, text) in sorted(self._unfinished.items()):
             yield _line(stream, time, text)
-        self._lines.clear()
+        self._unfinished.clear()
 
     def _take(self, stream: int, payload: bytes) -> Iterator[LogLine]:
         stamp, _, text = payload.partition(b" ")
+        if self._repeated.get(stream):
+            self._repeated[stream] -= 1
+            return
+        last, count = self._last.get(stream, (b"", 0))
+        self._last[stream] = (stamp, count + 1 if stamp == last else 1)
         now = datetime.fromisoformat(stamp.decode()).timestamp()
-        time, before = self._lines.pop(stream, (now, b""))
+        time, before = self._unfinished.pop(stream, (now, b""))
         line = before + text
         if line.endswith(b"\n"):
             yield _line(stream, time, line[:-1])
         elif len(line) >= LINE_LIMIT:
             yield _line(stream, time, line)
         else:
-            self._lines[stream] = (time, line)
+            self._unfinished[stream] = (time, line)
+
+
+def _unix(stamp: bytes) -> str:
+    """Return a timestamp as Unix seconds to the nanosecond, which a float cannot hold."""
+    moment, _, fraction = stamp.decode().removesuffix("Z").partition(".")
+    return f"{int(datetime.fromisoformat(moment + '+00:00').timestamp())}.{fraction}"
 
 
 def _line(stream: int, time: float, text: bytes) -> LogLine:
-    words = text.decode(errors="replace")
-    return LogLine(time, "stderr" if stream == _STDERR else "stdout", words)
+    return LogLine(time, _STREAMS[stream], text.decode(errors="replace"))

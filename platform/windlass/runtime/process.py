@@ -1,7 +1,8 @@
 """The process runtime: an instance is a child process of this machine, without an image.
 
-Instances share the machine's ports, so each gets a free one of its own as PORT: the container's
-port is not used. They see the platform's environment and files: a way to develop, not a fence.
+Instances share the machine's ports, so each gets a free one of its own as PORT, and loopback as
+HOST: the container's port is not used. They see the platform's environment and files: a way to
+develop, not a fence.
 """
 
 from __future__ import annotations
