@@ -19,6 +19,7 @@ from windlass.deploy.api.platform import Refused
 from windlass.deploy.api.problems import from_manifest, invalid, problem, problems
 from windlass.deploy.api.schema import DeployRequest, TrafficRequest
 from windlass.deploy.api.stream import closed, lively, stream
+from windlass.deploy.dashboard.pages import add_dashboard
 from windlass.deploy.quantity import BadQuantity, read_duration
 from windlass.deploy.validation import (
     check_labels,
@@ -65,6 +66,7 @@ def make_app(platform: Platform, names: Collection[str] = ()) -> web.Application
             web.get("/api/v1/books", _asked(lambda platform: platform.books())),
         ]
     )
+    add_dashboard(app, platform)
     return app
 
 
