@@ -222,12 +222,13 @@ async def test_sigterm_reaches_an_instance_and_its_children(platform: Platform) 
 async def test_sigkill_ends_a_stubborn_group_with_its_grandchildren(
     platform: Platform, mark: str
 ) -> None:
-    script = "trap '' TERM; sh -c 'sleep 60 & echo up; wait' & wait"
+    grandchild = 'sh -c "echo up; while :; do sleep 1; done"'
+    script = f"trap '' TERM; sh -c '{grandchild} & wait' & wait"
     await platform.runtime.start(request_of(*shell(script)))
     await platform.wait_for_line("up")
-    assert len(marked(mark)) > 2
+    assert len(marked(mark)) >= 3
     await platform.runtime.signal_stop("web-00001-abcde")
-    assert len(marked(mark)) > 2
+    assert len(marked(mark)) >= 3
     await platform.runtime.kill("web-00001-abcde")
     assert await platform.end() == Ended("web-00001-abcde", Exit(signal=signal.SIGKILL))
     await platform.runtime.remove("web-00001-abcde")
@@ -367,7 +368,7 @@ async def test_what_an_earlier_platform_left_is_ended(platform: Platform, mark: 
     earlier = await asyncio.create_subprocess_exec(*python(EARLIER), str(platform.state), mark)
     await earlier.wait()
     left = marked(mark)
-    assert len(left) == 3
+    assert left
     await platform.runtime.start(request_of("sleep", "60", instance="ours"))
     assert await platform.runtime.adopt() == []
     assert not set(left) & set(marked(mark))
