@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 if timeout 10 docker version >/dev/null 2>&1 && deploy/setup/base-image.sh; then
     echo "==> Build the example's image"
     docker build --build-arg BASE=windlass/base --tag windlass/hello examples/hello
-    exec .venv/bin/python -m windlass.deploy.demo --image windlass/hello
+    exec .venv/bin/python -m windlass.deploy.demo --runtime docker --image windlass/hello
 fi
 echo "==> Run the demo on the process runtime"
 exec .venv/bin/python -m windlass.deploy.demo --runtime process

@@ -31,6 +31,7 @@ READY_WITHIN = 60.0  # seconds for the platform to answer
 ZERO_WITHIN = 90.0  # seconds for the last instance to be gone, with the demo's short windows
 BURST = 60  # requests at once, three times the concurrency that the demo deploys with
 CONCURRENCY = 20
+LOG_LINES = 15  # shown where a step fails
 
 
 class DemoFailed(Exception):
@@ -63,7 +64,9 @@ class _Demo:
         self.begin = time.monotonic()
 
     async def run(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="windlass-demo-") as state:
+        with tempfile.TemporaryDirectory(
+            prefix="windlass-demo-", ignore_cleanup_errors=True
+        ) as state:
             async with self._platform(state), aiohttp.ClientSession() as self.session:
                 await self._deploy()
                 await self._until_zero("nobody calls")
@@ -144,22 +147,25 @@ class _Demo:
         log_file = Path(state, "up.log")
         process = _start(words, log_file)
         try:
-            await self._until_ready(process, log_file)
+            await self._until_ready(process)
             yield
+        except DemoFailed:
+            console.print("[red]The platform's last lines:[/]")
+            last = await asyncio.to_thread(log_file.read_text)
+            console.print("\n".join(last.splitlines()[-LOG_LINES:]), markup=False)
+            raise
         finally:
             process.terminate()
             await asyncio.to_thread(process.wait)
 
-    async def _until_ready(self, process: subprocess.Popen[bytes], log_file: Path) -> None:
+    async def _until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + READY_WITHIN
         while time.monotonic() < deadline and process.poll() is None:
             with contextlib.suppress(aiohttp.ClientError):
                 async with aiohttp.request("GET", f"http://127.0.0.1:{self.admin}/healthz"):
                     return
             await asyncio.sleep(0.1)
-        raise DemoFailed(
-            f"the platform does not come up:\n{await asyncio.to_thread(log_file.read_text)}"
-        )
+        raise DemoFailed("the platform does not come up")
 
     async def _windlass(self, *words: str) -> None:
         process = await asyncio.create_subprocess_exec(
