@@ -83,7 +83,9 @@ def sentence(found: Difference) -> str:
 
 
 def closed_form(comparison: Comparison) -> ClosedForm | None:
-    """Compute both bills from the load and each mode's mean service time.
+    """Compute both bills from the load and the mean service time on shared instances.
+
+    That is the time a request itself takes; in lambda mode some also waited for a start.
 
     Cloud Run bills the time in which an instance has a request, at best the integral of
     ceil(in flight / concurrency); Lambda bills each request's time, rounded up to a millisecond.
@@ -101,7 +103,7 @@ def closed_form(comparison: Comparison) -> ClosedForm | None:
     else:
         requests_shared, requests_alone = shared.answered, alone.answered
         busy = settings.duration * math.ceil(settings.clients / settings.concurrency)
-    billed = requests_alone * math.ceil(alone.service_time * 1000) / 1000
+    billed = requests_alone * math.ceil(shared.service_time * 1000) / 1000
     return ClosedForm(
         cloudrun_seconds=busy,
         lambda_seconds=billed,
