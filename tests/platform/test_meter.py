@@ -193,7 +193,7 @@ def _runs(draw: st.DrawFn, workers: int) -> tuple[Run, list[int], set[int], set[
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(drawn=st.integers(1, 2).flatmap(_runs))
 def test_the_bill_is_the_naive_one_to_the_last_digit_through_flushes_and_crashes(
     drawn: tuple[Run, list[int], set[int], set[int]],
@@ -236,6 +236,33 @@ def test_an_open_slice_counts_up_to_now_and_is_rounded_when_it_ends() -> None:
     assert (later.startup, later.idle) == (1, 3 * SECOND // 4 - 1)
     assert later.rounding_100ms == 50 * MILLISECOND - 1
     assert later.rounding_1s == 750 * MILLISECOND - 1
+
+
+def test_a_slice_that_outlasts_many_flushes_is_rounded_once() -> None:
+    meter = _meter(_revision())
+    meter.changed(_instance(started=0, ready=0))
+    total = Amounts()
+    for now in range(SECOND, 30 * SECOND, SECOND):
+        _tell(meter, now, since=123)
+        total += _sum(meter.flush(now + 7, YEAR_2026))
+    assert (total.busy, total.rounding_100ms) == (29 * SECOND + 7 - 123, 0)
+    _tell(meter, 30 * SECOND, busy=[(123, 30 * SECOND)])
+    total += _sum(meter.flush(31 * SECOND, YEAR_2026))
+    assert (total.busy, total.rounding_100ms) == (30 * SECOND - 123, 123)
+
+
+def test_what_workers_kept_while_the_platform_was_down_is_billed() -> None:
+    ledger = Ledger(Path(":memory:"), boot="one")
+    meter = _meter(_revision())
+    meter.changed(_instance(started=0, ready=0))
+    _tell(meter, SECOND, since=SECOND // 2)
+    ledger.append(meter.flush(SECOND, YEAR_2026))
+    meter = _meter(_revision(), ledger.load(), now=60 * SECOND)
+    ledger.append(meter.flush(61 * SECOND, YEAR_2026))  # before the workers are back
+    _tell(meter, 60 * SECOND, requests=1, busy=[(SECOND // 2, 40 * SECOND)])
+    ledger.append(meter.flush(62 * SECOND, YEAR_2026))
+    total = ledger.usage(0, 4e9).total()
+    assert (total.busy, total.idle, meter.late) == (39 * SECOND + SECOND // 2, 45 * SECOND // 2, 0)
 
 
 def test_each_minute_holds_as_much_as_the_instance_lived_in_it() -> None:

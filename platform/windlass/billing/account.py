@@ -6,6 +6,7 @@ so that the sum of all rows depends on the facts alone, not on when they were fl
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from windlass.billing.rows import AccountState, Amounts
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from windlass.billing.slices import Stretch
 
 MILLISECOND = 1_000_000  # ns
-GRAINS = (100 * MILLISECOND, 1000 * MILLISECOND)  # of rounding_100ms and rounding_1s
+_SHORT, _LONG = 100 * MILLISECOND, 1000 * MILLISECOND  # grains of the two roundings
+_FIELDS = Amounts.__struct_fields__
+_COLUMN = {name: number for number, name in enumerate(_FIELDS)}
 _NEVER = 1 << 63
 
 
@@ -32,7 +35,7 @@ def take(state: AccountState, worker: str, busy: Sequence[Stretch], busy_since: 
     known = state.open.pop(worker, None)
     begun = [*busy, (busy_since, _NEVER)] if busy_since is not None else list(busy)
     late = sum(max(0, min(end, state.settled) - begin) for begin, end in begun if begin != known)
-    state.busy = union([*state.busy, *busy], state.settled, _NEVER)
+    _join(state, busy)
     if busy_since is not None:
         state.open[worker] = busy_since
     return late
@@ -42,7 +45,7 @@ def abandon(state: AccountState, worker: str, moment: int) -> None:
     """End what a worker had in flight: it is gone, and was last heard of at `moment`."""
     since = state.open.pop(worker, None)
     if since is not None:
-        state.busy = union([*state.busy, (since, moment)], state.settled, _NEVER)
+        _join(state, [(since, moment)])
 
 
 def book(state: AccountState, until: int, clock: WallClock) -> dict[int, Amounts]:
@@ -64,8 +67,23 @@ def settle(state: AccountState, moment: int, until: int, clock: WallClock) -> No
         return
     state.carried = _lasting(_window(state, moment), state.settled, state.carried)
     state.settled = moment
-    state.busy = union(state.busy, moment, _NEVER)
+    del state.busy[: bisect_right(state.busy, moment, key=_end)]
+    if state.busy and state.busy[0][0] < moment:
+        state.busy[0] = (moment, state.busy[0][1])
     state.booked = _tally(state, until, clock)
+
+
+def _join(state: AccountState, busy: Sequence[Stretch]) -> None:
+    """Add stretches to those that are known."""
+    new = union(busy, state.settled, _NEVER)
+    if new and state.busy and new[0][0] <= state.busy[-1][1]:
+        new = union([*state.busy, *new], state.settled, _NEVER)
+        state.busy.clear()
+    state.busy += new
+
+
+def _end(stretch: Stretch) -> int:
+    return stretch[1]
 
 
 def _window(state: AccountState, until: int) -> list[Slice]:
@@ -90,27 +108,53 @@ def _lasting(window: Sequence[Slice], settled: int, carried: int) -> int:
     return window[-1].end - begin + (carried if begin == settled else 0)
 
 
+class _Tally:
+    """Sums by minute. Plain lists of integers: a busy instance has thousands of slices a flush."""
+
+    def __init__(self, clock: WallClock) -> None:
+        self._clock = clock
+        self._rows: dict[int, list[int]] = {}
+        self._row: list[int] = []  # of the minute that lasts over [begin, end)
+        self._begin = self._end = 0
+
+    def spread(self, field: int, begin: int, end: int) -> None:
+        """Add the nanoseconds of [begin, end) to the minutes they lie in."""
+        while begin < end:
+            row = self._row_of(begin)
+            last = min(end, self._end)
+            row[field] += last - begin
+            begin = last
+
+    def add(self, field: int, moment: int, quantity: int) -> None:
+        """Add a quantity to the minute of a moment."""
+        self._row_of(moment)[field] += quantity
+
+    def amounts(self) -> dict[int, Amounts]:
+        return {minute: Amounts(*row) for minute, row in self._rows.items()}
+
+    def _row_of(self, moment: int) -> list[int]:
+        if not self._begin <= moment < self._end:
+            minute, self._end = self._clock.part(moment)
+            self._begin = moment
+            self._row = self._rows.setdefault(minute, [0] * len(_FIELDS))
+        return self._row
+
+
 def _tally(state: AccountState, until: int, clock: WallClock) -> dict[int, Amounts]:
-    tally: dict[int, Amounts] = {}
-
-    def add(minute: int, amounts: Amounts) -> None:
-        tally[minute] = tally.get(minute, Amounts()) + amounts
-
+    tally = _Tally(clock)
     window = _window(state, until)
     for cut in window:
-        for minute, length in clock.split(cut.begin, cut.end):
-            add(minute, Amounts(**{cut.kind: length}))
+        tally.spread(_COLUMN[cut.kind], cut.begin, cut.end)
         if cut.kind is Kind.IDLE and state.warm_since is not None:
-            for minute, length in clock.split(max(cut.begin, state.warm_since), cut.end):
-                add(minute, Amounts(warm=length))
+            tally.spread(_COLUMN["warm"], max(cut.begin, state.warm_since), cut.end)
     ended = state.life.ended is not None and state.life.ended <= until
     for end, length in _closed(window, state, ended):
-        excess = [-length % grain for grain in GRAINS]
-        add(clock.minute(end - 1), Amounts(rounding_100ms=excess[0], rounding_1s=excess[1]))
+        tally.add(_COLUMN["rounding_100ms"], end - 1, -length % _SHORT)
+        tally.add(_COLUMN["rounding_1s"], end - 1, -length % _LONG)
     if ended and state.mode is Mode.LAMBDA and not state.invoked:
-        minute, milliseconds = _unused_start(state, clock)
-        add(minute, Amounts(invocation_milliseconds=milliseconds))
-    return tally
+        moment, milliseconds = _unused_start(state)
+        tally.add(_COLUMN["invocation_milliseconds"], moment, milliseconds)
+    return tally.amounts()
 
 
 def _closed(window: Sequence[Slice], state: AccountState, ended: bool) -> list[Stretch]:
@@ -131,10 +175,9 @@ def _closed(window: Sequence[Slice], state: AccountState, ended: bool) -> list[S
     return found
 
 
-def _unused_start(state: AccountState, clock: WallClock) -> tuple[int, int]:
-    """Return the minute and the milliseconds of a start that no invocation paid for."""
+def _unused_start(state: AccountState) -> tuple[int, int]:
+    """Return the last moment and the milliseconds of a start that no invocation paid for."""
     life = state.life
     assert life.ended is not None
     ready = next(m for m in (life.ready, life.stopping, life.ended) if m is not None)
-    minute = clock.minute(max(life.started, life.ended - 1))
-    return minute, -(-(ready - life.started) // MILLISECOND)
+    return max(life.started, life.ended - 1), -(-(ready - life.started) // MILLISECOND)

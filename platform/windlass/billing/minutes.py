@@ -7,12 +7,8 @@ very minute in which it was booked. Nothing here reads a clock.
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SECOND = 1_000_000_000  # ns
 MINUTE = 60 * SECOND
@@ -41,17 +37,15 @@ class WallClock(msgspec.Struct):
         """Return the minute, counted from 1970."""
         return self.utc(moment) // MINUTE
 
-    def split(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield (minute, nanoseconds) for each part of [begin, end)."""
-        while begin < end:
-            index = self._index(begin)
-            offset = self.steps[index][1]
-            minute = (begin + offset) // MINUTE
-            cut = min(end, (minute + 1) * MINUTE - offset)
-            if index + 1 < len(self.steps):
-                cut = min(cut, self.steps[index + 1][0])
-            yield minute, cut - begin
-            begin = cut
+    def part(self, moment: int) -> tuple[int, int]:
+        """Return the minute of a moment, and the moment up to which it lasts."""
+        index = self._index(moment)
+        offset = self.steps[index][1]
+        minute = (moment + offset) // MINUTE
+        end = (minute + 1) * MINUTE - offset
+        if index + 1 < len(self.steps):
+            end = min(end, self.steps[index + 1][0])
+        return minute, end
 
     def _index(self, moment: int) -> int:
         return max(0, bisect_right(self.steps, moment, key=_moment) - 1)
