@@ -339,11 +339,16 @@ async def test_an_absent_engine_is_told_with_the_next_step(tmp_path: Path) -> No
 
 
 class Relay:
-    """A socket in front of the engine's that can be cut: the engine seems stopped."""
+    """A socket in front of the engine's that can be cut: the engine seems stopped.
 
-    def __init__(self, path: Path, engine: str) -> None:
+    It can hold back, for so many seconds, the news that a container was started.
+    """
+
+    def __init__(self, path: Path, engine: aiodocker.Docker, hold: float = 0.0) -> None:
         self.url = f"unix://{path}"
-        self._path, self._engine = path, engine
+        self._path, self._hold = path, hold
+        self._engine = engine._connection_info.removeprefix("unix://")
+        self._holding: set[asyncio.StreamWriter] = set()
         self._joined: set[asyncio.StreamWriter] = set()
 
     async def open(self) -> None:
@@ -361,7 +366,7 @@ class Relay:
         self._joined |= ends
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._copy(reader, far_writer))
+                group.create_task(self._copy(reader, far_writer, answers=writer))
                 group.create_task(self._copy(far_reader, writer))
         except* OSError:
             pass  # cut
@@ -370,21 +375,46 @@ class Relay:
             for end in ends:
                 end.close()
 
-    @staticmethod
-    async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        answers: asyncio.StreamWriter | None = None,
+    ) -> None:
         while data := await reader.read(65536):
+            if answers and b"/start HTTP" in data:
+                self._holding.add(answers)
+            if writer in self._holding:
+                self._holding.remove(writer)
+                await asyncio.sleep(self._hold)
             writer.write(data)
             await writer.drain()
         if writer.can_write_eof():
             writer.write_eof()
 
 
-async def test_a_stopped_engine_is_told_and_what_ended_meanwhile_is_found(
+async def test_an_end_before_the_start_is_told_comes_after_it(
     platform: Platform, tmp_path: Path
 ) -> None:
-    relay = Relay(
-        tmp_path / "docker.sock", platform.engine._connection_info.removeprefix("unix://")
-    )
+    relay = Relay(tmp_path / "docker.sock", platform.engine, hold=1.0)
+    await relay.open()
+    runtime = Docker(platform.state_id, url=relay.url)
+    await runtime.open()
+    running = await runtime.start(request_of(*shell("exit 5")))
+    assert running.address.port == 0, "it has ended already"
+    async with asyncio.timeout(20):
+        assert await anext(runtime.ended()) == Ended("web-00001-abcde", Exit(code=5))
+    await runtime.close()
+    await relay.cut()
+
+
+@pytest.mark.parametrize("engine_remembers", [True, False])
+async def test_a_stopped_engine_is_told_and_what_ended_meanwhile_is_found(
+    platform: Platform, tmp_path: Path, engine_remembers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not engine_remembers:  # as one that was started anew: it has no past events to tell
+        monkeypatch.setattr("windlass.runtime.docker._LOOKED_BACK", 0)
+    relay = Relay(tmp_path / "docker.sock", platform.engine)
     await relay.open()
     runtime = Docker(platform.state_id, url=relay.url)
     await runtime.open()
@@ -407,6 +437,8 @@ async def test_a_stopped_engine_is_told_and_what_ended_meanwhile_is_found(
     await platform.container("exits").kill(signal="SIGTERM")
     await platform.container("exits").wait()
     await platform.container("is-removed").delete(force=True)
+    if not engine_remembers:
+        await asyncio.sleep(1.1)  # past events are asked for by the second
 
     await relay.open()
     ends = runtime.ended()

@@ -236,12 +236,22 @@ async def test_sigkill_ends_a_stubborn_group_with_its_grandchildren(
 
 
 @limits_are_enforced
-async def test_what_left_the_group_ends_with_the_main_process(
+async def test_what_left_the_session_ends_with_the_main_process(
     platform: Platform, mark: str
 ) -> None:
-    await platform.runtime.start(request_of(*shell("setsid sleep 60 & echo up")))
-    assert await platform.lines() == ["up"]
-    await platform.end()
+    await platform.runtime.start(request_of(*shell("setsid sh -c 'echo up; sleep 60' & wait")))
+    await platform.wait_for_line("up")
+    await platform.runtime.remove("web-00001-abcde")
+    assert marked(mark) == []
+
+
+async def test_without_control_groups_the_process_group_still_ends_with_its_main_process(
+    platform: Platform, mark: str
+) -> None:
+    platform.runtime._groups = None
+    await platform.runtime.start(request_of(*shell("sh -c 'echo up; sleep 60' & sleep 0.1")))
+    await platform.wait_for_line("up")
+    assert await platform.end() == Ended("web-00001-abcde", Exit(code=0))
     await platform.runtime.remove("web-00001-abcde")
     assert marked(mark) == []
 
