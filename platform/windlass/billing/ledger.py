@@ -1,11 +1,13 @@
 """The ledger: what every instance did in every minute of UTC, in SQLite, exact through a crash.
 
-Synchronous: the node calls it in a thread, one call at a time. Prices are not known here.
+Synchronous: the node calls it in threads, in which calls wait for each other. Prices are not known
+here.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import threading
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +49,7 @@ class Ledger:
         self._path = path
         self._boot = _boot() if boot is None else boot
         self._unwritten: Batch | None = None
+        self._lock = threading.Lock()  # one connection: a reader must not see half a batch
         try:
             self._database = sqlite3.connect(
                 path, timeout=patience, isolation_level=None, check_same_thread=False
@@ -85,25 +88,19 @@ class Ledger:
         Raises:
             LedgerUnavailable: nothing was written; all is kept for the next call.
         """
-        if self._unwritten is None:
-            self._unwritten = batch
-        else:
-            self._unwritten.absorb(batch)
-        try:
-            self._database.execute("BEGIN IMMEDIATE")
+        with self._lock:
+            if self._unwritten is None:
+                self._unwritten = batch
+            else:
+                self._unwritten.absorb(batch)
             try:
                 self._write(self._unwritten)
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
-        except sqlite3.Error as error:
-            raise LedgerUnavailable(
-                f"the ledger {self._path} cannot be written: {error}; what was metered is kept in "
-                "memory and written as soon as it can be. Is the disk full?"
-            ) from error
-        self._unwritten = None
+            except sqlite3.Error as error:
+                raise LedgerUnavailable(
+                    f"the ledger {self._path} cannot be written: {error}; what was metered is "
+                    "kept in memory and written as soon as it can be. Is the disk full?"
+                ) from error
+            self._unwritten = None
 
     def usage(self, since: float, until: float, service: str | None = None) -> Usage:
         """Return what was metered in the minutes from that of `since` up to that of `until`.
@@ -188,6 +185,16 @@ class Ledger:
             self._database.executescript(f"{begin} {statements.SCHEMA} {end}")
 
     def _write(self, batch: Batch) -> None:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            self._write_rows(batch)
+            self._database.execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:  # a full disk has ended it already
+                self._database.execute("ROLLBACK")
+            raise
+
+    def _write_rows(self, batch: Batch) -> None:
         many = self._database.executemany
         many(
             statements.ADD_REVISION,
@@ -209,7 +216,8 @@ class Ledger:
 
     def _rows(self, query: str, given: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
         try:
-            return self._database.execute(query, given or {}).fetchall()
+            with self._lock:
+                return self._database.execute(query, given or {}).fetchall()
         except sqlite3.Error as error:
             raise LedgerUnavailable(f"the ledger {self._path} cannot be read: {error}") from error
 
