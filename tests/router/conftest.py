@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import pytest
 import uvloop
 
 from windlass.router import link
 from windlass.router.server import Worker
+from windlass.router.upstream_http2 import Http2Endpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,6 +162,7 @@ class Rig:
         max_body: int = 32 * 1024**2,
         timeout: float = 300.0,
         queue_wait: float = 10.0,
+        protocol: Literal["http1", "h2c"] = "http1",
     ) -> None:
         revision = link.RevisionRoute(
             name="hello-00001",
@@ -170,6 +172,7 @@ class Rig:
             max_body=max_body,
             timeout=timeout,
             queue_wait=queue_wait,
+            protocol=protocol,
         )
         service = link.ServiceRoute(
             name="hello", splits=(link.Split(revision="hello-00001", percent=100),)
@@ -213,6 +216,8 @@ class Rig:
                 assert not endpoint.connecting
                 for upstream in endpoint.connections:
                     assert upstream.exchange is None
+                if isinstance(endpoint, Http2Endpoint):
+                    assert not any(session.streams for session in endpoint.sessions)
 
 
 @pytest.fixture

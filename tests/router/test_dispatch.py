@@ -15,7 +15,7 @@ from windlass.router.headers import RequestFields
 from windlass.router.pool import SECOND, Pool
 
 if TYPE_CHECKING:
-    from windlass.router.upstream import Endpoint, UpstreamConnection
+    from windlass.router.upstream import Endpoint, Upstream
 
 
 class HeardVoice:
@@ -47,7 +47,7 @@ class Waiting(Exchange):
     def on_problem(self, problem: Problem, service: str) -> None:
         self.problem = problem
 
-    def on_connected(self, upstream: UpstreamConnection) -> None:
+    def on_connected(self, upstream: Upstream) -> None:
         raise AssertionError("nothing listens")
 
 

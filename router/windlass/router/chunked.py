@@ -17,7 +17,7 @@ _SIZE_LINE = re.compile(
 )
 
 # RFC 9110 6.5.1: what says where a message ends, who it is for or who sent it is no trailer.
-_NO_TRAILER = frozenset(
+NO_TRAILER = frozenset(
     b"transfer-encoding content-length host connection keep-alive te trailer upgrade expect range "
     b"cache-control max-forwards pragma content-encoding content-type content-range authorization "
     b"proxy-authorization proxy-connection cookie set-cookie www-authenticate proxy-authenticate "
@@ -106,7 +106,7 @@ class ChunkedBody:
         self.trailers = b"".join(
             b"%b: %b\r\n" % (name, value)
             for name, value in parse_fields(data[at : end + 2])
-            if name.lower() not in _NO_TRAILER
+            if name.lower() not in NO_TRAILER
         )
         self.done = True
         return end + len(HEAD_END)

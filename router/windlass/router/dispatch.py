@@ -23,6 +23,7 @@ from windlass.router.link import (
 from windlass.router.pool import SECOND, Pool
 from windlass.router.routes import Table
 from windlass.router.upstream import CONNECT_PAUSES, IDLE_LIMIT, Endpoint
+from windlass.router.upstream_http2 import Http2Endpoint
 
 if TYPE_CHECKING:
     from windlass.router.exchange import Exchange
@@ -152,7 +153,8 @@ class Dispatch:
             return
         endpoint = self._endpoints.get(route.id)
         if endpoint is None:
-            endpoint = self._endpoints[route.id] = Endpoint(route)
+            kind = Http2Endpoint if pool.route.protocol == "h2c" else Endpoint
+            endpoint = self._endpoints[route.id] = kind(route)
             tickets = pool.add(endpoint, now)
         else:
             self._aside.discard(endpoint)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from windlass.router.dispatch import Dispatch
     from windlass.router.headers import RequestFields, ResponseHead
     from windlass.router.pool import Pool
-    from windlass.router.upstream import Endpoint, UpstreamConnection
+    from windlass.router.upstream import Endpoint, Upstream
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 MAX_INSTANCES_TRIED = 3
@@ -49,7 +49,7 @@ class Exchange:
         self.dispatch = dispatch
         self.pool: Pool[Endpoint, Exchange] | None = None  # None: no request is under way
         self.endpoint: Endpoint | None = None  # whose slot it has; None: waits in the queue
-        self.upstream: UpstreamConnection | None = None  # None: being connected
+        self.upstream: Upstream | None = None  # None: being connected
         self.began = 0  # moments in ns
         self.granted = 0
         self.status = 0  # of the response, 0: none yet
@@ -185,7 +185,7 @@ class Exchange:
 
     # What each client protocol implements.
 
-    def on_connected(self, upstream: UpstreamConnection) -> None:
+    def on_connected(self, upstream: Upstream) -> None:
         """Send what is there of the request."""
         raise NotImplementedError
 

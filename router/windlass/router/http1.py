@@ -20,6 +20,8 @@ from windlass.router.grammar import (
     parse_target,
 )
 from windlass.router.headers import Peer, RequestFields, read_request
+from windlass.router.http2 import ClientSession
+from windlass.router.http2_frames import PREFACE_LINE
 from windlass.router.limits import check_partial_head, check_sizes
 from windlass.router.pool import SECOND
 from windlass.router.responses import compose, connection_field
@@ -27,7 +29,7 @@ from windlass.router.responses import compose, connection_field
 if TYPE_CHECKING:
     from windlass.router.dispatch import Dispatch
     from windlass.router.headers import ResponseHead
-    from windlass.router.upstream import UpstreamConnection
+    from windlass.router.upstream import Upstream
 
 MAX_PIPELINED = 64 * 1024  # bytes taken of requests that have to wait for their turn
 PART = 16 * 1024  # bytes of the buffer taken at once, so that small bodies do not copy all of it
@@ -149,7 +151,10 @@ class ClientConnection(Exchange, asyncio.Protocol):
             else:
                 fields = self._read_fields(target, minor, section)
         except Malformed as error:
-            self._reject(bad_request(f"Not a valid request: {error}."))
+            if data.startswith(PREFACE_LINE) and not self.began:
+                self._change_to_http2(data)
+            else:
+                self._reject(bad_request(f"Not a valid request: {error}."))
             return
         except Problem as problem:
             self._reject(problem)
@@ -176,6 +181,16 @@ class ClientConnection(Exchange, asyncio.Protocol):
         self.begin(now)
         if self.pool is not None:
             self.deadline = now + self.pool.timeout
+
+    def _change_to_http2(self, data: bytes) -> None:
+        """Give the connection to HTTP/2, with which its client began."""
+        session = ClientSession(self.dispatch)
+        self._state = _END
+        self.deadline = 0
+        self._transport.set_protocol(session)
+        session.connection_made(self._transport)
+        self.dispatch.clients.discard(self)
+        session.data_received(data)
 
     def _read_fields(self, target: bytes, minor: int, section: bytes) -> RequestFields:
         if self.method == b"CONNECT":
@@ -215,7 +230,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
             return True
         return False
 
-    def on_connected(self, upstream: UpstreamConnection) -> None:
+    def on_connected(self, upstream: Upstream) -> None:
         """Send the request, with what is there of its body."""
         upstream.begin(self)
         body = self._body

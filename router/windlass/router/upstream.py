@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic_ns
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from windlass.router.chunked import ChunkedBody, encode_chunk
 from windlass.router.errors import Problem, bad_response
@@ -30,6 +30,28 @@ FRESH = SECOND
 
 # What a connection awaits.
 _IDLE, _HEAD, _LENGTH, _CHUNKS, _CLOSE, _TUNNEL = range(6)
+
+
+class Upstream(Protocol):
+    """What an exchange sends its request on, whatever protocol the instance speaks."""
+
+    def begin(self, exchange: Exchange) -> None:
+        """Send the request's head."""
+
+    def send(self, data: bytes) -> None:
+        """Send a part of the request's body, or of the tunnel."""
+
+    def end(self, trailers: bytes) -> None:
+        """End the request's body; trailers are fields, each with its CRLF."""
+
+    def abort(self) -> None:
+        """Give up the request; whoever made it has let go of it."""
+
+    def pause_reading(self) -> None:
+        """Stop taking the response: its client does not keep up."""
+
+    def resume_reading(self) -> None:
+        """Take the response again."""
 
 
 class Endpoint(Instance):

@@ -1,0 +1,378 @@
+"""What both ends of HTTP/2 share: a connection's bytes and windows, and what its streams send.
+
+The frames' state machine is h2's. Requests, responses and slots are not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Protocol, cast
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import RemoteSettingsChanged, WindowUpdated
+from h2.exceptions import ProtocolError, StreamClosedError
+from h2.settings import SettingCodes, Settings
+from hyperframe.frame import GoAwayFrame
+
+from windlass.router.http2_frames import (
+    GOAWAY,
+    PREFACE,
+    Flood,
+    FloodGuard,
+    FrameReader,
+    FrameTooLarge,
+    read_goaway,
+)
+
+if TYPE_CHECKING:
+    from h2.events import Event
+
+    from windlass.router.http2_fields import Header
+
+MAX_STREAMS = 100  # at a time on one connection
+MAX_HEADER_LIST = 32 * 1024  # bytes as SETTINGS_MAX_HEADER_LIST_SIZE counts them
+MAX_TABLE = 4096  # bytes of fields that are remembered for the peer
+STREAM_WINDOW = 128 * 1024  # bytes that a peer may send before they are taken on
+CONNECTION_WINDOW = 1024 * 1024
+MAX_PENDING = 64 * 1024  # bytes a stream waits to send from which on its source is held back
+MAX_TURN = 256 * 1024  # bytes handed to h2 between two writes
+ALL_STREAMS = (1 << 31) - 1  # last stream of a GOAWAY that refuses nothing yet
+
+
+class _Connection(H2Connection):
+    MAX_CLOSED_STREAMS = 1024  # remembered ones; h2's own 65536 would be megabytes
+
+
+class Source(Protocol):
+    """Where what a stream sends comes from."""
+
+    def on_output_full(self) -> None:
+        """The peer does not keep up: bring no more."""
+
+    def on_output_room(self) -> None:
+        """The peer takes more."""
+
+    def on_output_ended(self) -> None:
+        """All is handed over, to the end of the stream."""
+
+
+class Output:
+    """What one stream sends, as far as the peer's windows allow."""
+
+    __slots__ = (
+        "_ending",
+        "_trailers",
+        "ended",
+        "full",
+        "pending",
+        "session",
+        "source",
+        "stream_id",
+    )
+
+    def __init__(self, session: Session, stream_id: int, source: Source) -> None:
+        self.session, self.stream_id, self.source = session, stream_id, source
+        self.pending = bytearray()
+        self.full = False
+        self.ended = False  # END_STREAM is handed over, or the stream was reset
+        self._ending = False
+        self._trailers: list[Header] = []
+
+    def send_headers(self, headers: list[Header], *, end: bool = False) -> None:
+        """Send a head."""
+        if self.ended:
+            return
+        self.session.connection.send_headers(self.stream_id, headers, end_stream=end)
+        self.session.write_soon()
+        if end:
+            self._end()
+
+    def send(self, data: bytes) -> None:
+        """Send a part of the body, as soon as windows allow."""
+        if self.ended or not data:
+            return
+        self.pending += data
+        self.session.flush(self)
+        if len(self.pending) > MAX_PENDING and not self.full:
+            self.full = True
+            self.source.on_output_full()
+
+    def finish(self, trailers: list[Header]) -> None:
+        """End the stream behind what is pending."""
+        if self.ended:
+            return
+        self._ending, self._trailers = True, trailers
+        self.session.flush(self)
+
+    def drop(self) -> None:
+        """Send nothing more: the stream was reset."""
+        self.ended = True
+        self.pending.clear()
+        self.session.blocked.pop(self, None)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Tell whether anything is left to be handed over."""
+        return not self.ended and (self._ending or bool(self.pending))
+
+    def give(self) -> int:
+        """Hand over to h2 what windows allow; return the bytes of it."""
+        connection, stream_id, pending = self.session.connection, self.stream_id, self.pending
+        window = min(connection.local_flow_control_window(stream_id), len(pending), MAX_TURN)
+        given = 0
+        while given < window:
+            piece = bytes(pending[given : min(given + connection.max_outbound_frame_size, window)])
+            given += len(piece)
+            connection.send_data(stream_id, piece)
+        if given:
+            del pending[:given]
+            self.session.write_soon()
+        if self._ending and not pending:
+            if self._trailers:
+                connection.send_headers(stream_id, self._trailers, end_stream=True)
+            else:
+                connection.end_stream(stream_id)
+            self.session.write_soon()
+            self._end()
+        elif self.full and len(pending) <= MAX_PENDING // 2:
+            self.full = False
+            self.source.on_output_room()
+        return given
+
+    def _end(self) -> None:
+        self.ended = True
+        self.source.on_output_ended()
+
+
+class Input:
+    """What one stream receives: its window is opened again as the other side takes it on."""
+
+    __slots__ = ("ended", "held", "session", "stream_id", "unacknowledged")
+
+    def __init__(self, session: Session, stream_id: int) -> None:
+        self.session, self.stream_id = session, stream_id
+        self.ended = False  # END_STREAM came, or the stream was reset
+        self.held = False
+        self.unacknowledged = 0
+
+    def receive(self, size: int) -> None:
+        """Note bytes that count against the window."""
+        self.unacknowledged += size
+        if not self.held:
+            self._acknowledge()
+
+    def hold(self) -> None:
+        """Open the window no further."""
+        self.held = True
+
+    def release(self) -> None:
+        """Open the window again."""
+        if self.held:
+            self.held = False
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        if self.unacknowledged >= STREAM_WINDOW // 2 and not self.ended:
+            session = self.session
+            session.connection.increment_flow_control_window(self.unacknowledged, self.stream_id)
+            self.unacknowledged = 0
+            session.write_soon()
+
+
+class Session(asyncio.Protocol):
+    """One HTTP/2 connection."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, *, client_side: bool) -> None:
+        self.connection = _new_connection(client_side)
+        self.guard = FloodGuard()
+        self.blocked: dict[Output, None] = {}  # outputs with something pending, in turn
+        self.ended = False  # nothing is read or written any more
+        self._frames = FrameReader()
+        self._preface = b"" if client_side else PREFACE  # what of it is to come
+        self._unacknowledged = 0  # bytes that count against the connection's window
+        self._writable = True
+        self._given = 0  # bytes handed to h2 since the last write
+        self._write_is_due = False
+
+    # What each end implements.
+
+    def on_event(self, event: Event, now: int) -> None:
+        """Take what h2 has made of a frame."""
+        raise NotImplementedError
+
+    def on_settings(self) -> None:
+        """The peer's settings came."""
+
+    def on_goaway(self, last: int, code: int) -> None:
+        """The peer will serve (or open) no stream above `last`."""
+        raise NotImplementedError
+
+    # Bytes in.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet."""
+        self._transport = cast("asyncio.Transport", transport)
+        self.connection.initiate_connection()
+        # What was announced holds from now on but for this: streams above it are refused one by
+        # one, where h2 would end the connection.
+        self.connection.local_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = 10 * MAX_STREAMS
+        self.connection.local_settings.acknowledge()
+        self.connection.increment_flow_control_window(CONNECTION_WINDOW - 65535)
+        self.write_soon()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the peer sent."""
+        if self._preface:
+            data = self._read_preface(data)
+        now = monotonic_ns()
+        try:
+            for frame in self._frames.feed(data):
+                if self.ended:
+                    return
+                self.guard.count(frame, now)
+                if frame.kind == GOAWAY:  # h2 would end all streams
+                    self.on_goaway(*read_goaway(frame))
+                    continue
+                for event in self.connection.receive_data(frame.raw):
+                    if isinstance(event, WindowUpdated):
+                        self.flush_all()
+                    elif isinstance(event, RemoteSettingsChanged):
+                        self._obey()
+                    else:
+                        self.on_event(event, now)
+        except Flood:
+            self.terminate(ErrorCodes.ENHANCE_YOUR_CALM)
+        except FrameTooLarge:
+            self.terminate(ErrorCodes.FRAME_SIZE_ERROR)
+        except ProtocolError as error:
+            self.terminate(error.error_code)
+
+    def _obey(self) -> None:
+        """Take on the peer's settings, but not a table for fields of whatever size it likes."""
+        encoder = self.connection.encoder
+        if encoder.header_table_size > MAX_TABLE:
+            encoder.header_table_size = MAX_TABLE
+        self.on_settings()
+        self.flush_all()
+
+    def _read_preface(self, data: bytes) -> bytes:
+        size = min(len(self._preface), len(data))
+        if data[:size] != self._preface[:size]:
+            self.terminate(ErrorCodes.PROTOCOL_ERROR)
+            return b""
+        if size == len(self._preface):
+            self.connection.receive_data(PREFACE)
+        self._preface = self._preface[size:]
+        return data[size:]
+
+    def receive(self, size: int) -> None:
+        """Note bytes that count against the connection's window: it is never what holds back, since
+        one stream must not hold back another."""
+        self._unacknowledged += size
+        if self._unacknowledged >= CONNECTION_WINDOW // 2:
+            self.connection.increment_flow_control_window(self._unacknowledged)
+            self._unacknowledged = 0
+            self.write_soon()
+
+    # Bytes out.
+
+    def flush(self, output: Output) -> None:
+        """Send of a stream what may be sent now; the rest waits for its turn."""
+        if self._writable and not self.ended and self._given < MAX_TURN:
+            self._given += output.give()
+        if output.is_waiting:
+            self.blocked[output] = None
+        else:
+            self.blocked.pop(output, None)
+
+    def flush_all(self) -> None:
+        """Send what may be sent now, the streams taking turns."""
+        for output in list(self.blocked):
+            if output in self.blocked:
+                del self.blocked[output]
+                self.flush(output)
+
+    def write_soon(self) -> None:
+        """Write what there is at the end of this turn of the loop, as one piece."""
+        if not self._write_is_due:
+            self._write_is_due = True
+            asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        self._write_is_due = False
+        turn_was_full, self._given = self._given >= MAX_TURN, 0
+        if self.ended:
+            return
+        self._transport.write(self.connection.data_to_send())
+        if turn_was_full:
+            self.flush_all()
+
+    def pause_writing(self) -> None:
+        """The peer does not read: hand over no more."""
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        self._writable = True
+        self.flush_all()
+
+    # The end.
+
+    def reset(self, stream_id: int, code: ErrorCodes) -> None:
+        """Give up a stream."""
+        if not self.ended:
+            with contextlib.suppress(StreamClosedError):  # it has ended by itself
+                self.connection.reset_stream(stream_id, code)
+            self.write_soon()
+
+    def send_goaway(self, last: int, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
+        """Say that no stream above `last` is served; h2 would end those that are under way."""
+        frame = GoAwayFrame(0, last_stream_id=last, error_code=code)
+        self._transport.write(self.connection.data_to_send() + frame.serialize())
+
+    def terminate(self, code: ErrorCodes) -> None:
+        """End the connection for an error of the peer's."""
+        if self.ended:
+            return
+        last = self.connection.highest_inbound_stream_id
+        self.connection.clear_outbound_data_buffer()
+        self.send_goaway(last, code)
+        self.close()
+
+    def close(self) -> None:
+        """Close once all is written that was said."""
+        if not self.ended:
+            self.ended = True
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.ended = True
+        self._transport.abort()
+
+
+def _new_connection(client_side: bool) -> _Connection:
+    # Fields are checked by the rules of `http2_fields`, which answer for one stream, not for all.
+    config = H2Configuration(
+        client_side=client_side,
+        header_encoding=None,
+        validate_inbound_headers=False,
+        validate_outbound_headers=False,
+        normalize_outbound_headers=False,
+    )
+    connection = _Connection(config)
+    values = {
+        SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
+        SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST,
+        SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+        SettingCodes.ENABLE_PUSH: 0,
+    }
+    connection.local_settings = Settings(client=client_side, initial_values=values)
+    connection.decoder.max_header_list_size = MAX_HEADER_LIST
+    return connection
