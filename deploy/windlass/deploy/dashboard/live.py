@@ -25,7 +25,7 @@ async def stream(request: web.Request, build: Build, asked: Asked) -> web.Stream
     await response.prepare(request)
     sent: dict[str, object] = {}
     while True:
-        now: dict[str, object] = {f"part {name}": html for name, html in page.parts.items()}
+        now: dict[str, object] = {f"part {name}": str(html) for name, html in page.parts.items()}
         now |= {f"figure {name}": figure for name, figure in page.figures.items()}
         await response.write(_event("look", _changes(sent, now)))
         sent = now

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from windlass.deploy.api.platform import Refused
-from windlass.deploy.dashboard import assets, services
+from windlass.deploy.dashboard import assets, service, services
 from windlass.deploy.dashboard.live import stream
 from windlass.deploy.dashboard.page import TEMPLATES, Asked
 from windlass.deploy.dashboard.watch import Watch
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from windlass.deploy.api.platform import Platform
     from windlass.deploy.dashboard.page import Build, Page
 
+POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self' data:",
+    "connect-src": "'self'",
+    "form-action": "'self'",
+    "base-uri": "'none'",
+    "frame-ancestors": "'none'",
+}
+# plotly styles what it draws with style elements and attributes of its own.
+POLICY_OF_CHARTS = POLICY | {"style-src": "'self' 'unsafe-inline'"}
 HEADERS = {
-    "Content-Security-Policy": "; ".join(
-        (
-            "default-src 'none'",
-            "script-src 'self'",
-            "style-src 'self'",
-            "img-src 'self' data:",
-            "connect-src 'self'",
-            "form-action 'self'",
-            "base-uri 'none'",
-            "frame-ancestors 'none'",
-        )
-    ),
     "X-Content-Type-Options": "nosniff",
     # Not no-referrer: a form's Origin would be null, which the guard refuses.
     "Referrer-Policy": "same-origin",
@@ -42,6 +42,7 @@ HEADERS = {
 }
 PAGES: dict[str, Build] = {
     "/": services.build,
+    "/services/{name}": service.build,
 }
 
 
@@ -98,7 +99,7 @@ def _asked(request: web.Request, platform: Platform, watch: Watch) -> Asked:
 def _html(page: Page, live: str) -> web.Response:
     template = TEMPLATES.get_template(page.template)
     text = template.render(page=page, parts=page.parts, live=live, asset=assets.link, **page.facts)
-    return web.Response(text=text, content_type="text/html", headers=HEADERS)
+    return _page(text, POLICY_OF_CHARTS if page.figures else POLICY)
 
 
 @web.middleware
@@ -118,4 +119,10 @@ async def _readable_errors(request: web.Request, handler: Handler) -> web.Stream
 def _error(status: int, title: str, detail: str) -> web.Response:
     template = TEMPLATES.get_template("error.html")
     text = template.render(status=status, title=title, detail=detail, asset=assets.link)
-    return web.Response(status=status, text=text, content_type="text/html", headers=HEADERS)
+    return _page(text, POLICY, status)
+
+
+def _page(text: str, policy: dict[str, str], status: int = 200) -> web.Response:
+    rules = "; ".join(f"{name} {value}" for name, value in policy.items())
+    headers = HEADERS | {"Content-Security-Policy": rules}
+    return web.Response(status=status, text=text, content_type="text/html", headers=headers)
