@@ -29,7 +29,8 @@ async def stream(request: web.Request, build: Build, asked: Asked) -> web.Stream
         now |= {f"figure {name}": figure for name, figure in page.figures.items()}
         await response.write(_event("look", _changes(sent, now)))
         sent = now
-        await asked.watch.next_look()
+        for _ in range(page.looks):
+            await asked.watch.next_look()
         try:
             page = await build(asked)
         except Refused as refused:

@@ -39,6 +39,7 @@ class Page:
     parts: dict[str, Markup]
     figures: dict[str, Figure] = field(default_factory=dict)
     facts: dict[str, object] = field(default_factory=dict)
+    looks: int = 1  # after which it is made anew; more where that takes work
 
 
 Build = Callable[[Asked], Awaitable[Page]]

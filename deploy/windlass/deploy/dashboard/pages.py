@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from windlass.deploy.api.platform import Refused
-from windlass.deploy.dashboard import assets, service, services
+from windlass.deploy.dashboard import assets, cost, service, services
 from windlass.deploy.dashboard.live import stream
 from windlass.deploy.dashboard.page import TEMPLATES, Asked
 from windlass.deploy.dashboard.watch import Watch
@@ -43,6 +43,7 @@ HEADERS = {
 PAGES: dict[str, Build] = {
     "/": services.build,
     "/services/{name}": service.build,
+    "/cost": cost.build,
 }
 
 
