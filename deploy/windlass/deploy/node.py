@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
-from windlass.runtime.choose import choose
 
 from windlass.autoscaler.loop import Autoscaler, Settings
 from windlass.billing.book import BookFault, load_books
@@ -31,6 +30,7 @@ from windlass.deploy.switchboard import Switchboard
 from windlass.deploy.workers import CannotListen, Workers, worker_command
 from windlass.router.stats import LATENCY_BUCKETS
 from windlass.runtime.base import RuntimeUnavailable
+from windlass.runtime.choose import choose
 from windlass.store.platform import Store, StoreUnavailable
 from windlass.telemetry import logs as platform_log
 from windlass.telemetry.instance_logs import InstanceLogs
