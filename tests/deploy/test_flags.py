@@ -203,3 +203,12 @@ def test_a_flag_that_is_not_given_is_none_and_no_fault() -> None:
     reader = FlagReader()
     assert reader.take("--x", None, read_list) is None
     assert reader.wrong == []
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_flags_with_two_forms_are_kept_until_the_other_is_given(wanted: bool) -> None:
+    given = template(Flags(use_http2=wanted, session_affinity=wanted), BASE)
+    assert given.container.protocol == ("h2c" if wanted else "http1")
+    assert given.session_affinity is wanted
+    assert template(Flags(port="1"), given).session_affinity is wanted
+    assert template(Flags(port="1"), given).container.protocol == given.container.protocol

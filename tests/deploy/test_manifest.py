@@ -41,6 +41,7 @@ spec:
         autoscaling.knative.dev/class: kpa.autoscaling.knative.dev
         run.googleapis.com/cpu-throttling: 'false'
         run.googleapis.com/health-check-disabled: 'true'
+        run.googleapis.com/sessionAffinity: 'true'
     spec:
       containerConcurrency: 50
       timeoutSeconds: 120
@@ -129,6 +130,7 @@ def test_a_full_manifest_says_what_it_says() -> None:
     assert (scaling.panic_window, scaling.panic_threshold) == (4, 1.5)
     assert scaling.scale_down_delay == 60
     assert template.labels == (("stage", "prod"),)
+    assert template.session_affinity
 
 
 def test_fields_without_effect_are_warned_about() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SHORTEST_WAIT = 10.0  # seconds a request may wait in the queue at least, as on Cloud Run
 START_FACTOR = 3.5  # and at least so many times the average start, as on Cloud Run
+MAX_BODY = 32 * 1024**2  # bytes of a request to an HTTP/1.1 instance, as on Cloud Run
 SHADOW_CONCURRENCY = 80  # at which lambda mode's requests would have shared instances
 
 
@@ -53,4 +54,7 @@ def _route(revision: Revision, average_start: float | None) -> RevisionRoute:
         timeout=limits.timeout,
         queue_wait=max(SHORTEST_WAIT, START_FACTOR * (average_start or 0.0)),
         protocol=template.container.protocol,
+        # A stream of gRPC has no end that could be measured; Cloud Run has no limit there either.
+        max_body=0 if template.container.protocol == "h2c" else MAX_BODY,
+        session_affinity=template.session_affinity,
     )

@@ -83,6 +83,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     scaling: Scaling = Scaling()
     mode: Mode = Mode.CLOUDRUN
     labels: tuple[tuple[str, str], ...] = ()
+    session_affinity: bool = False  # a client's requests to the same instance, best effort
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):

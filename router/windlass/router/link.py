@@ -32,6 +32,7 @@ class RevisionRoute(msgspec.Struct, frozen=True, kw_only=True):
     queue_wait: float = 10.0  # seconds a request may wait for a slot
     max_body: int = 32 * 1024**2  # bytes of a request body; 0: unlimited
     protocol: Literal["http1", "h2c"] = "http1"  # what its instances speak
+    session_affinity: bool = False  # a client's requests to the same instance, best effort
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):

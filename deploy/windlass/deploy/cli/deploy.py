@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 @click.option("--mode", type=click.Choice(["cloudrun", "lambda"]), help="One request per instance?")
 @click.option("--window", metavar="TIME", help="What scaling down looks back on, 60s at first.")
 @click.option("--scale-to-zero-grace", metavar="TIME", help="How long the last instance is kept.")
+@click.option(
+    "--use-http2/--no-use-http2", default=None, help="The container speaks HTTP/2 without TLS (h2c)?"
+)
+@click.option(
+    "--session-affinity/--no-session-affinity",
+    default=None,
+    help="A client's requests go to the same instance, as far as it has room?",
+)
 @click.option("--no-traffic", is_flag=True, help="What serves now goes on serving.")
 @click.option(
     "--deploy-health-check/--no-deploy-health-check",
@@ -43,6 +51,8 @@ if TYPE_CHECKING:
 def command(
     name: str,
     labels: str | None,
+    use_http2: bool | None,
+    session_affinity: bool | None,
     no_traffic: bool,
     deploy_health_check: bool,
     as_json: bool,
@@ -62,7 +72,8 @@ def command(
     from windlass.deploy.validation import check_labels, check_name
 
     async def deploy(client: Client) -> ServiceView:
-        template, wrong = read_template(Flags(**flags), await find(client, name))
+        given = Flags(use_http2=use_http2, session_affinity=session_affinity, **flags)
+        template, wrong = read_template(given, await find(client, name))
         reader = FlagReader()
         pairs = reader.take("--labels", labels, read_pairs) or ()
         wrong += [*check_name(name, "NAME"), *reader.wrong, *check_labels(pairs, "--labels")]

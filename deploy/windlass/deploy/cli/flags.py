@@ -63,6 +63,8 @@ class Flags:
     mode: str | None = None
     window: str | None = None
     scale_to_zero_grace: str | None = None
+    use_http2: bool | None = None
+    session_affinity: bool | None = None
 
 
 class FlagReader:
@@ -93,6 +95,9 @@ def read_template(flags: Flags, base: Template | None) -> tuple[Template, list[V
         scaling=_scaling(flags, known.scaling, reader),
         mode=mode,
         labels=known.labels,
+        session_affinity=(
+            known.session_affinity if flags.session_affinity is None else flags.session_affinity
+        ),
     )
     failed = {violation.path for violation in reader.wrong}
     found = [v for v in check_template(template, NAMES) if v.path not in failed]
@@ -174,6 +179,7 @@ def _container(flags: Flags, known: Container, reader: FlagReader) -> Container:
         env=reader.take("--set-env-vars", flags.set_env_vars, read_pairs),
         command=reader.take("--command", flags.command, read_list),
         args=reader.take("--args", flags.args, read_list),
+        protocol=None if flags.use_http2 is None else ("h2c" if flags.use_http2 else "http1"),
     )
 
 

@@ -21,6 +21,7 @@ KNATIVE = "autoscaling.knative.dev/"
 GOOGLE = "run.googleapis.com/"
 OWN = "windlass.dev/"
 MODE, EXEC = f"{OWN}mode", f"{OWN}exec"
+SESSION_AFFINITY = f"{GOOGLE}sessionAffinity"
 HEALTH_CHECK_DISABLED = f"{GOOGLE}health-check-disabled"
 
 _ANNOTATIONS = {
@@ -49,6 +50,7 @@ class Asked:
     mode: Mode
     exec: tuple[str, ...]
     health_check: bool
+    session_affinity: bool
 
 
 def annotation_path(path: str, field: str) -> str:
@@ -63,9 +65,10 @@ def read_annotations(given: Mapping[str, str], path: str, findings: Findings) ->
         mode=_take(given, MODE, _mode, Mode.CLOUDRUN, path, findings),
         exec=_take(given, EXEC, _command, (), path, findings),
         health_check=_take(given, HEALTH_CHECK_DISABLED, _truth, False, path, findings) is False,
+        session_affinity=_take(given, SESSION_AFFINITY, _truth, False, path, findings),
     )
     known = {f"{KNATIVE}{name}" for names in _ANNOTATIONS.values() for name in names}
-    known |= {MODE, EXEC, HEALTH_CHECK_DISABLED}
+    known |= {MODE, EXEC, HEALTH_CHECK_DISABLED, SESSION_AFFINITY}
     for key, value in given.items():
         _judge(key, value, known, path, findings)
     return asked

@@ -172,6 +172,7 @@ def _template(section: Section) -> tuple[Template, bool]:
         scaling=asked.scaling,
         mode=asked.mode,
         labels=tuple(labels.items()),
+        session_affinity=asked.session_affinity,
     )
     return template, asked.health_check
 
