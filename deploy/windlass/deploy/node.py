@@ -206,4 +206,6 @@ def _domains(options: Options) -> tuple[str, ...]:
 
 def _worker_command(options: Options) -> Callable[[str], list[str]]:
     socket = options.state / "link.sock"
-    return worker_command(socket, str(options.http), _domains(options), options.log_format)
+    return worker_command(
+        socket, str(options.http), _domains(options), options.log_format, options.tls
+    )

@@ -44,3 +44,4 @@ class Options:
     default_service: str = ""  # serves hosts that name no service
     log_format: LogFormat = "text"
     workers: int = 1
+    tls: tuple[tuple[Path, Path], ...] = ()  # certificate and key of each name that is served

@@ -40,7 +40,8 @@ class Peer(NamedTuple):
         peer = transport.get_extra_info("peername")
         local = transport.get_extra_info("sockname")
         host = f"[{local[0]}]" if ":" in local[0] else local[0]
-        return cls(peer[0].encode(), b"http", f"{host}:{local[1]}".encode())
+        scheme = b"https" if transport.get_extra_info("sslcontext") else b"http"
+        return cls(peer[0].encode(), scheme, f"{host}:{local[1]}".encode())
 
 
 class RequestFields:

@@ -10,9 +10,9 @@ import asyncio
 import contextlib
 import errno
 import gc
-import logging
 import signal
 import sys
+from pathlib import Path
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,8 @@ from windlass.router.dispatch import Dispatch
 from windlass.router.http1 import ClientConnection
 from windlass.router.node_link import NodeLink
 from windlass.router.pool import SECOND
+from windlass.router.tls import CertificateFault, Certificates
+from windlass.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +35,7 @@ BACKLOG = 4096  # connections that wait to be accepted; the kernel may allow few
 INTERVAL = 0.25  # seconds between reports, and between looks at deadlines
 GRACE = 10.0  # seconds for requests under way when told to end by a signal
 NODE_AWAY_LIMIT = 60.0  # seconds without the node after which the worker ends
+HANDSHAKE_TIME = 10.0  # seconds for a client to finish TLS's handshake
 CANNOT_LISTEN = 3  # exit status
 
 
@@ -47,15 +50,20 @@ class Worker:
         self._draining: asyncio.Task[None] | None = None
         self._finished = asyncio.Event()
 
-    async def listen(self, host: str, port: int) -> int:
-        """Listen for clients; return the port.
+    async def listen(self, host: str, port: int, certificates: Certificates | None = None) -> int:
+        """Listen for clients, in TLS if there are certificates; return the port.
 
         Raises:
             OSError: the address cannot be had.
         """
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: ClientConnection(self.dispatch), host, port, backlog=BACKLOG
+            lambda: ClientConnection(self.dispatch),
+            host,
+            port,
+            backlog=BACKLOG,
+            ssl=certificates.context if certificates else None,
+            ssl_handshake_timeout=HANDSHAKE_TIME if certificates else None,
         )
         bound: int = self._server.sockets[0].getsockname()[1]
         log.info("listening", host=host, port=bound)
@@ -111,9 +119,17 @@ class Worker:
 async def serve(options: argparse.Namespace) -> int:
     """Run a worker until it is told to end; return the exit status."""
     worker = Worker(options.link, options.worker, options.domain)
+    loop = asyncio.get_running_loop()
+    certificates = None
     host, _, port = options.http.rpartition(":")
     try:
-        await worker.listen(host.strip("[]"), int(port))
+        if options.tls_cert:
+            certificates = Certificates(list(zip(options.tls_cert, options.tls_key, strict=True)))
+            loop.add_signal_handler(signal.SIGHUP, certificates.reload)
+        await worker.listen(host.strip("[]"), int(port), certificates)
+    except CertificateFault as fault:
+        print(f"windlass: cannot serve TLS: {fault}", file=sys.stderr)
+        return CANNOT_LISTEN
     except OSError as error:
         cause = "the address is in use" if error.errno == errno.EADDRINUSE else str(error)
         print(
@@ -122,7 +138,6 @@ async def serve(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return CANNOT_LISTEN
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.drain, GRACE)
     # What lives now lives as long as the process: the garbage collector need not look at it.
@@ -130,25 +145,6 @@ async def serve(options: argparse.Namespace) -> int:
     gc.freeze()
     await worker.run()
     return 0
-
-
-def configure_logs(log_format: str) -> None:
-    """Log to stderr, for people (`text`) or for programs (`json`)."""
-    renderer: structlog.types.Processor = (
-        structlog.processors.JSONRenderer()
-        if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -160,9 +156,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--domain", action="append", default=[], help="a domain besides those the node names"
     )
+    parser.add_argument(
+        "--tls-cert",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="serve TLS with this certificate (PEM, with its chain); again for more names",
+    )
+    parser.add_argument(
+        "--tls-key",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="the key of each --tls-cert, in their order",
+    )
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     options = parser.parse_args(arguments)
     if not options.http.rpartition(":")[2].isdigit():
         parser.error(f"--http {options.http}: want HOST:PORT, as in 127.0.0.1:8080")
-    configure_logs(options.log_format)
+    if len(options.tls_cert) != len(options.tls_key):
+        parser.error("each --tls-cert needs its --tls-key, in the same order")
+    logs.configure(options.log_format)
     return uvloop.run(serve(options))

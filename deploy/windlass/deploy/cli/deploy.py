@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 @click.option("--window", metavar="TIME", help="What scaling down looks back on, 60s at first.")
 @click.option("--scale-to-zero-grace", metavar="TIME", help="How long the last instance is kept.")
 @click.option(
-    "--use-http2/--no-use-http2", default=None, help="The container speaks HTTP/2 without TLS (h2c)?"
+    "--use-http2/--no-use-http2",
+    default=None,
+    help="The container speaks HTTP/2 without TLS (h2c)?",
 )
 @click.option(
     "--session-affinity/--no-session-affinity",

@@ -70,6 +70,20 @@ def _address(ctx: click.Context, param: click.Parameter, value: str) -> ListenAd
     show_default=True,
     help="Router processes.",
 )
+@click.option(
+    "--tls-cert",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
+    metavar="FILE",
+    help="Services are called over TLS with this certificate (PEM); again for more names.",
+)
+@click.option(
+    "--tls-key",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
+    metavar="FILE",
+    help="The key of each --tls-cert, in their order.",
+)
 def command(
     runtime: RuntimeChoice,
     http: ListenAddress,
@@ -79,12 +93,16 @@ def command(
     default_service: str,
     log_format: LogFormat,
     workers: int,
+    tls_cert: tuple[Path, ...],
+    tls_key: tuple[Path, ...],
 ) -> None:
     """Start the platform and stay until SIGTERM or Ctrl-C, which drain and stop everything."""
     from windlass.deploy.cli.faults import OperationFailed
     from windlass.deploy.node import run
     from windlass.deploy.options import CannotStart
 
+    if len(tls_cert) != len(tls_key):
+        raise click.UsageError("each --tls-cert needs its --tls-key, in the same order")
     options = Options(
         runtime=runtime,
         http=http,
@@ -94,6 +112,7 @@ def command(
         default_service=default_service,
         log_format=log_format,
         workers=workers,
+        tls=tuple(zip(tls_cert, tls_key, strict=True)),
     )
     try:
         run(options)
