@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 
 from tests.deploy.memory import MemoryPlatform
 
+from windlass.deploy.api.platform import Refused
+from windlass.deploy.api.problems import problem
 from windlass.deploy.api.schema import (
+    BillView,
     CostView,
     DecisionView,
     EventView,
@@ -28,20 +31,18 @@ from windlass.model.service import Container, Mode, Template
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from windlass.deploy.api.schema import Problem
-
 NAMES = ("checkout", "hello", "images", "login", "mailer", "search", "thumbnails", "webhooks")
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class StagedPlatform(MemoryPlatform):
-    """Has the services it is given; `clock` says the time, `refusal` makes looks fail."""
+    """Has the services it is given; `clock` says the time."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         super().__init__()
         self.clock = clock
         self.begun = clock()
-        self.refusal: Problem | None = None
+        self.ledger_fails = False
         self.busy: dict[str, int] = {}  # service -> how much is going on, 0: asleep
         self.modes: dict[str, Mode] = {}
         self.lines: dict[str, list[str]] = defaultdict(list)
@@ -83,7 +84,22 @@ class StagedPlatform(MemoryPlatform):
             latency=latency,
         )
 
+    def _read_ledger(self) -> None:
+        if self.ledger_fails:
+            raise Refused(problem(503, "ledger-unavailable", "the ledger cannot be read"))
+
+    async def bill(
+        self,
+        service: str | None,
+        book: str | None,
+        since: float | None,
+        until: float | None = None,
+    ) -> BillView:
+        self._read_ledger()
+        return await super().bill(service, book, since, until)
+
     async def costs(self, since: float) -> list[CostView]:
+        self._read_ledger()
         return [self._cost(name) for name in sorted(self.known) if self.busy.get(name)]
 
     def _cost(self, name: str) -> CostView:

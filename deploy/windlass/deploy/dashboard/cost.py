@@ -51,17 +51,18 @@ async def build(asked: Asked) -> Page:
     bill = await platform.bill(
         choice.service or None, choice.book or None, choice.since, choice.until
     )
-    charged, other = beside(bill.books)
-    figures = {"totals": cost_figures.totals(bill.books)}
-    if charged is not None:
+    own, other = beside(bill.books)
+    figures = {}
+    if own is not None and bill.usage.instance_seconds:
+        figures["totals"] = cost_figures.totals(bill.books)
         figures["course"] = cost_figures.course(
-            [await _step(asked, choice, charged, other, *step) for step in steps(bill, now)]
+            [await _step(asked, choice, own, other, *step) for step in steps(bill, now)]
         )
     return Page(
         template="cost.html",
         title="Cost",
         section="cost",
-        parts={"bill": part("bill", bill=bill, charged=charged, other=other, choice=choice)},
+        parts={"bill": part("bill", bill=bill, own=own, other=other, choice=choice)},
         figures=figures,
         looks=LOOKS,
         facts={
@@ -97,11 +98,13 @@ def read(query: Mapping[str, str], now: float) -> Choice:
 
 
 def beside(books: Sequence[BookBillView]) -> tuple[BookBillView | None, BookBillView | None]:
-    """Return the bill that is charged, and the first of the other mode."""
-    charged = next((book for book in books if book.actual), None)
-    if charged is None:
-        return None, None
-    return charged, next((book for book in books if book.mode != charged.mode), None)
+    """Return the bill that is charged and the first of the other mode; None: there is none.
+
+    What ran in both modes is charged by no single book: the first one stands in.
+    """
+    own = next((book for book in books if book.actual), books[0] if books else None)
+    other = next((book for book in books if own and book.mode != own.mode), None)
+    return own, other
 
 
 def steps(bill: BillView, now: float) -> list[tuple[float, float]]:
@@ -116,7 +119,7 @@ def steps(bill: BillView, now: float) -> list[tuple[float, float]]:
 async def _step(
     asked: Asked,
     choice: Choice,
-    charged: BookBillView,
+    own: BookBillView,
     other: BookBillView | None,
     begin: float,
     end: float,
@@ -124,7 +127,7 @@ async def _step(
     """Return what a stretch cost by both books."""
     found = await asked.platform.bill(choice.service or None, choice.book or None, begin, end)
     by_book = {book.book: book for book in found.books}
-    shown = [(book.title, by_book[book.book].total) for book in (charged, other) if book]
+    shown = [(book.title, by_book[book.book].total) for book in (own, other) if book]
     return cost_figures.Step(begin, end, found.usage.requests, shown)
 
 

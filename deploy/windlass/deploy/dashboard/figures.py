@@ -26,6 +26,7 @@ ABOVE, BELOW = 64, 44  # pixels, for the legend and the axis
 WIDTHS = {"startup": 9, "busy": 17, "idle": 4, "shutdown": 9}
 RATES = {"active": "billed", "idle": "billed at the idle rate", "free": "not billed"}
 PIXELS = 2000  # what is shorter than this part of the axis is not told apart
+MOST_SLICES = 3000  # that browsers draw without a pause
 
 
 def lives(
@@ -101,15 +102,28 @@ def joined(slices: Iterable[SliceView], shortest: float) -> list[SliceView]:
     return [*found, pause] if pause else found
 
 
+def drawable(
+    timelines: Sequence[TimelineView], begin: float, now: float
+) -> dict[str, list[SliceView]]:
+    """Return what is drawn of each instance: without the shortest pauses where they are many."""
+    shortest = (now - begin) / PIXELS
+    while True:
+        found = {
+            timeline.instance: joined((s for s in timeline.slices if s.end > begin), shortest)
+            for timeline in timelines
+        }
+        if sum(map(len, found.values())) <= MOST_SLICES or shortest > now - begin:
+            return found
+        shortest *= 2
+
+
 def _slices(timelines: Sequence[TimelineView], begin: float, now: float) -> list[dict[str, Any]]:
-    """Return one trace per kind and rate: thousands of slices are a single path each."""
+    """Return one trace per kind and rate: each slice a line of its own."""
     points: dict[tuple[str, str], list[tuple[float | None, str, str]]] = defaultdict(list)
-    for timeline in timelines:
-        label = _short(timeline.instance)
-        for cut in joined(timeline.slices, (now - begin) / PIXELS):
+    for instance, slices in drawable(timelines, begin, now).items():
+        label = _short(instance)
+        for cut in slices:
             first = max(cut.begin, begin)
-            if first >= cut.end:
-                continue
             told = f"{label}: {cut.kind} for {span(cut.end - cut.begin)}, {RATES[cut.rate]}"
             points[cut.kind, cut.rate] += [
                 (first * 1000, label, told),
@@ -153,6 +167,7 @@ def _wanted(decisions: Sequence[DecisionView], begin: float, now: float) -> list
                 "symbol": "diamond",
                 "size": [9] * len(told) + [0] * last,
                 "color": "--wanted",
+                "opacity": 1,
             },
             "text": [*told, *[told[-1]] * last],
             "hovertemplate": "%{text}<extra></extra>",

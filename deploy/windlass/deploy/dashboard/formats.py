@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 NOTHING = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
-MODES = {"cloudrun": "Cloud Run", "lambda": "Lambda"}
+MODES = {"cloudrun": "Cloud Run", "lambda": "Lambda"}  # of services
+SHARED = {"cloudrun": "shared instances", "lambda": "one request each"}  # of price books
 
 
 def count(value: int) -> str:
