@@ -198,7 +198,7 @@ async def fetch(host: str, port: int, path: str = "/") -> bytes:
             await asyncio.sleep(0.005)
     else:
         raise AssertionError(f"nothing listens on {host}:{port}")
-    writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode())
     answer = await reader.read()
     writer.close()
     await writer.wait_closed()

@@ -76,6 +76,15 @@ class Oci:
             RuntimeUnavailable: a part is missing or refuses; with the next step.
         """
         found = parts.locate()
+        try:
+            await self._open(found)
+        except (CommandFailed, OSError, subnet.NoFreeSubnet, msgspec.DecodeError) as error:
+            await self.close()
+            raise RuntimeUnavailable(
+                "containers cannot be run here", f"{error}. Try --runtime docker"
+            ) from error
+
+    async def _open(self, found: parts.Parts) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         profile = seccomp.resolve(found.seccomp.read_bytes(), spec.CAPABILITIES, os.uname().machine)
         chosen = await engine.choose(
@@ -89,14 +98,11 @@ class Oci:
         network = Network(
             self._folder / "network", self._state_id, found, ahead=self._ahead, ports=self._ports
         )
-        try:
-            await network.open()
-        except (CommandFailed, subnet.NoFreeSubnet) as error:
-            raise RuntimeUnavailable("the instances' network cannot be made", str(error)) from error
+        await network.open()
         folder = self._folder / "containers"
         self._maker = Maker(folder, chosen, images, network, self._cgroups, profile)
         self._found = await self._maker.sweep()
-        network.fill()
+        await network.prove()
         log.info("oci runtime open", runtime=chosen.runtime, bridge=network.bridge)
 
     async def close(self) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-QUIET = 0.05  # seconds without a start before the pool is filled again
+QUIET = 0.2  # seconds without a start before the pool is filled again
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,15 @@ class Network:
             except CommandFailed:
                 await run(iptables, "--wait", "-t", table, "-I", *rule)
 
+    async def prove(self) -> None:
+        """Make the first namespace of the pool, so that a machine that cannot shows it at once.
+
+        Raises:
+            CommandFailed, OSError: it could not be made.
+        """
+        self._pool.append(await self._make())
+        self.fill()
+
     async def close(self, *, in_use: bool) -> None:
         """Give back what was made ahead, and with no instance left bridge and rules too."""
         if self._filling:
@@ -105,7 +114,7 @@ class Network:
         """Return a namespace, from the pool where one is there.
 
         Raises:
-            CommandFailed: none could be made.
+            CommandFailed, OSError: none could be made.
         """
         attachment = self._pool.popleft() if self._pool else await self._make()
         self.fill()

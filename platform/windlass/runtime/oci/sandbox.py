@@ -100,10 +100,8 @@ def lay_root(folder: Path, image: Path, memory: int) -> Path:
     root.mkdir()
     mount("tmpfs", writable, "tmpfs", options=f"size={memory},mode=0700")
     (writable / "upper").mkdir()
+    (writable / "upper").chmod(0o755)  # of / in the instance, whatever the image says, as Docker
     (writable / "work").mkdir()
-    original = image.stat()
-    os.chown(writable / "upper", original.st_uid, original.st_gid)
-    (writable / "upper").chmod(original.st_mode & 0o7777)
     layers = f"lowerdir={_escaped(image)},upperdir={_escaped(writable / 'upper')}"
     mount("overlay", root, "overlay", options=f"{layers},workdir={_escaped(writable / 'work')}")
     return root
