@@ -100,3 +100,19 @@ def test_every_request_always_has_a_revision_and_numbers_are_never_used_twice(
             service = rollout.succeeded(service, revision, ())
         assert sum(part.percent for part in rollout.splits(service)) == 100
         assert rollout.reachable(service) <= seen
+
+
+def test_the_oldest_unreachable_revisions_are_retired() -> None:
+    revisions = [
+        rollout.next_revision(
+            Service(name="hello", created=0, generation=number), "hello", TEMPLATE, 1
+        )
+        for number in range(rollout.RETIRED_KEPT + 5)
+    ][::-1]
+    pinned = Target(revision="hello-00001", percent=0, tag="first")
+    service = Service(
+        name="hello", created=0, traffic=(Target(), pinned), latest_ready=revisions[0].name
+    )
+    gone = [revision.number for revision in rollout.retired(service, revisions)]
+    assert gone == [4, 3, 2]
+    assert rollout.retired(service, revisions[:5]) == []

@@ -169,6 +169,7 @@ class Control:
             raise
         yield Step("Sending it requests")
         self._switch(rollout.succeeded(known, revision, labels, split), revision)
+        await self._retire(self.services[name])
         self._event(
             "Deployed", service=name, revision=revision.name, message=f"{revision.name} is ready"
         )
@@ -201,6 +202,13 @@ class Control:
         reachable = rollout.reachable(service)
         for revision in self.revisions_of(service.name):
             self._autoscaler.set_reachable(revision.name, revision.name in reachable)
+
+    async def _retire(self, service: Service) -> None:
+        """Forget the oldest revisions that nobody can reach, so that they do not pile up."""
+        for revision in rollout.retired(service, self.revisions_of(service.name)):
+            await self._autoscaler.remove(revision.name)
+            del self.revisions[revision.name]
+            self._store.delete_revision(revision.name)
 
     async def _forget(self, known: Service | None, revision: Revision) -> None:
         """Undo what was begun for a revision that does not come up."""

@@ -131,7 +131,7 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
         )
 
     switchboard.join(autoscaler, workers, table)
-    control.join(autoscaler, lambda: workers.send(table()), switchboard.event, platform.view)
+    control.join(autoscaler, switchboard.publish, switchboard.event, platform.view)
     control.load()
     stack.push_async_callback(metering.flush)
     await _take_over(autoscaler, control, meter, switchboard)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from windlass.model.service import Template
 
 
+RETIRED_KEPT = 20  # unreachable revisions of a service to go back to, as Knative keeps
+
+
 class NothingToKeep(Exception):
     """A first deploy without traffic: there is nothing yet that could go on serving."""
 
@@ -99,6 +102,16 @@ def splits(service: Service) -> tuple[Split, ...]:
 def reachable(service: Service) -> frozenset[str]:
     """Return the revisions that a request can get to: by traffic or by tag."""
     return frozenset(part.revision for part in splits(service) if part.percent or part.tag)
+
+
+def retired(service: Service, revisions: Sequence[Revision]) -> list[Revision]:
+    """Return the revisions that may be forgotten: unreachable, and older than those kept.
+
+    `revisions`: all of the service, the newest first.
+    """
+    within_reach = reachable(service)
+    idle = [revision for revision in revisions if revision.name not in within_reach]
+    return idle[RETIRED_KEPT:]
 
 
 def unknown_revisions(

@@ -52,6 +52,7 @@ class Switchboard:
         self._logs = logs
         self._revisions = revisions
         self._output_lost = False
+        self._published: link.Routes | None = None
         self.instances: dict[str, Instance] = {}  # those that live
         self.ended: dict[str, deque[Instance]] = {}  # service -> those that ended lately
         self.in_flight: dict[str, int] = {}  # instance -> requests now
@@ -65,6 +66,13 @@ class Switchboard:
         self._autoscaler = autoscaler
         self._workers = workers
         self._table = table
+
+    def publish(self) -> None:
+        """Tell workers the routing table, if it is another one than they know."""
+        table = self._table()
+        if table != self._published:
+            self._published = table
+            self._workers.send(table)
 
     # From the autoscaler.
 
@@ -86,6 +94,8 @@ class Switchboard:
             kept.append(instance)
         else:
             self.instances[instance.id] = instance
+        if instance.state is State.READY:
+            self.publish()  # how long requests may wait follows how long starts take
         if message := self._told_workers(instance):
             self._workers.send(message)
         self.event(
@@ -122,7 +132,8 @@ class Switchboard:
 
     def snapshot(self) -> Iterable[link.ToWorker]:
         """Return the routing table and every instance that has or may get requests."""
-        yield self._table()
+        self.publish()
+        yield self._published or self._table()
         for instance in self.instances.values():
             if instance.state in (State.READY, State.DRAINING) and instance.address:
                 yield link.InstanceReady(self._route(instance))

@@ -120,6 +120,10 @@ class Store:
             ]
         )
 
+    def delete_revision(self, name: str) -> None:
+        """Forget a revision. No fault if it is not there."""
+        self._write([("DELETE FROM revisions WHERE name = ?", (name,))])
+
     def add_event(
         self,
         *,
