@@ -22,15 +22,13 @@ from windlass.router.link import (
 )
 from windlass.router.pool import SECOND, Pool
 from windlass.router.routes import Table
-from windlass.router.upstream import CONNECT_PAUSES, IDLE_LIMIT, Endpoint
+from windlass.router.upstream import IDLE_LIMIT, Endpoint
 from windlass.router.upstream_http2 import Http2Endpoint
 
 if TYPE_CHECKING:
     from windlass.router.exchange import Exchange
 
 log = structlog.get_logger(__name__)
-
-MAX_ASIDE = 30  # seconds an unreachable instance is left alone, at most
 
 
 class Voice(Protocol):
@@ -43,7 +41,7 @@ class Voice(Protocol):
         """A draining instance has nothing in flight."""
 
     def unreachable(self, instance: str, failures: int, reason: str) -> None:
-        """Connecting to an instance failed `failures` times in a row."""
+        """An instance failed `failures` times in a row."""
 
 
 class Client(Protocol):
@@ -74,6 +72,7 @@ class Dispatch:
         "draining",
         "emptied",
         "pools",
+        "tunnel_idle",
     )
 
     def __init__(self, voice: Voice, domains: tuple[str, ...] = ()) -> None:
@@ -85,6 +84,7 @@ class Dispatch:
         self.pools: dict[str, Pool[Endpoint, Exchange]] = {}
         self.clients: set[Client] = set()
         self.draining = False
+        self.tunnel_idle = 0  # ns after which a tunnel through which nothing passes ends; 0: never
         self.emptied = asyncio.Event()  # draining, and no client is left
 
     # For exchanges.
@@ -111,20 +111,22 @@ class Dispatch:
             endpoint.close_idle(before=1 << 63)
             self._voice.drained(endpoint.id)
 
-    def set_aside(self, endpoint: Endpoint, reason: str, now: int) -> bool:
-        """Give an unreachable instance no requests for a while, unless it is the last one.
+    def note_failures(self, endpoint: Endpoint, count: int, reason: str, now: int) -> bool:
+        """Connections to an instance failed: set it aside if it is bad, unless it is the last one.
 
         Returns whether another one may be tried.
         """
-        endpoint.failures += 1
-        self._voice.unreachable(endpoint.id, endpoint.failures * len(CONNECT_PAUSES), reason)
+        standing = endpoint.standing
+        standing.fail(count)
+        self._voice.unreachable(endpoint.id, standing.failures, reason)
         pool = self.pools[endpoint.route.revision]
         others = any(other.open for other in pool.instances.values() if other is not endpoint)
-        if others and endpoint.open:
-            log.warning("instance set aside", instance=endpoint.id, reason=reason)
+        if others and endpoint.open and standing.is_bad():
             pool.close(endpoint)
-            endpoint.aside_until = now + min(endpoint.failures, MAX_ASIDE) * SECOND
+            standing.set_aside(now)
             self._aside.add(endpoint)
+            seconds = (standing.aside_until - now) // SECOND
+            log.warning("set aside", instance=endpoint.id, seconds=seconds, reason=reason)
         return others
 
     # For the node's messages.
@@ -158,6 +160,7 @@ class Dispatch:
             tickets = pool.add(endpoint, now)
         else:
             self._aside.discard(endpoint)
+            endpoint.standing.come_back()
             tickets = pool.open(endpoint, now)
         for ticket in tickets:
             ticket.grant(endpoint, now)
@@ -201,8 +204,9 @@ class Dispatch:
                 ticket.refuse(Problem(429, "queue-wait", detail, retry_after=1), now)
         for endpoint in self._endpoints.values():
             endpoint.close_idle(now - IDLE_LIMIT)
-        for endpoint in [endpoint for endpoint in self._aside if endpoint.aside_until <= now]:
+        for endpoint in [one for one in self._aside if one.standing.aside_until <= now]:
             self._aside.discard(endpoint)
+            endpoint.standing.come_back()
             for ticket in self.pools[endpoint.route.revision].open(endpoint, now):
                 ticket.grant(endpoint, now)
 

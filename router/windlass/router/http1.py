@@ -57,6 +57,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
         "_serving_buffer",
         "_state",
         "_transport",
+        "_tunnel_used",
         "_unsent",
         "_writable",
         "deadline",
@@ -78,6 +79,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
         self._body: RequestBody | None = None  # of the request under way, if it has one
         self._unsent = b""  # what came of it before there was a connection to send it on
         self._chunks_out = False  # the response goes out in chunks
+        self._tunnel_used = 0  # moment at which something passed last
         # Most requests of a connection have the very fields of the one before: their bytes are
         # compared instead of parsed.
         self._last_section: bytes | None = None
@@ -108,6 +110,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
             assert self._body is not None
             self._read_body(self._body, data)
         elif state == _TUNNEL:
+            self._tunnel_used = monotonic_ns()
             if self.upstream is not None:
                 self.upstream.send(data)
         elif state == _NOTHING:
@@ -276,14 +279,31 @@ class ClientConnection(Exchange, asyncio.Protocol):
     def _begin_tunnel(self, head: ResponseHead) -> None:
         self._state = _TUNNEL
         self._chunks_out = False
+        self._tunnel_used = monotonic_ns()
+        if self.dispatch.tunnel_idle:
+            self.deadline = min(self.deadline, self._tunnel_used + self.dispatch.tunnel_idle)
         self._transport.write(head.plain)
         if self._buffer and self.upstream is not None:
             self.upstream.send(bytes(self._buffer))
             self._buffer.clear()
         self._resume_reading()
 
+    def _expire_tunnel(self, timeout: int, now: int) -> None:
+        """End the tunnel if its request has lasted too long or nothing passes any more."""
+        ends, idle = self.began + timeout, self.dispatch.tunnel_idle
+        if idle:
+            ends = min(ends, self._tunnel_used + idle)
+        if now < ends:
+            self.deadline = ends
+        else:
+            self.abandon(self.status, now)
+            self._close(now)
+            self.deadline = now + LINGER_TIME
+
     def on_data(self, data: bytes) -> None:
         """Pass on a part of the response's body, or of the tunnel."""
+        if self._state == _TUNNEL:
+            self._tunnel_used = monotonic_ns()
         self._transport.write(encode_chunk(data) if self._chunks_out else data)
 
     def on_end(self, trailers: bytes) -> None:
@@ -365,8 +385,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
         if self.pool is not None:
             seconds = f"{self.pool.route.timeout:g}"
             if self._state == _TUNNEL:
-                self.abandon(self.status, now)
-                self._close(now)
+                self._expire_tunnel(self.pool.timeout, now)
                 return
             detail = f"The request took longer than its revision's timeout of {seconds} s."
             self._give_up(Problem(504, "request-timeout", detail))

@@ -119,6 +119,7 @@ class Worker:
 async def serve(options: argparse.Namespace) -> int:
     """Run a worker until it is told to end; return the exit status."""
     worker = Worker(options.link, options.worker, options.domain)
+    worker.dispatch.tunnel_idle = int(options.tunnel_idle * SECOND)
     loop = asyncio.get_running_loop()
     certificates = None
     host, _, port = options.http.rpartition(":")
@@ -155,6 +156,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--worker", required=True, help="this worker's name")
     parser.add_argument(
         "--domain", action="append", default=[], help="a domain besides those the node names"
+    )
+    parser.add_argument(
+        "--tunnel-idle",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="end a WebSocket (or other upgrade) through which nothing passes; 0: never",
     )
     parser.add_argument(
         "--tls-cert",

@@ -14,6 +14,8 @@ from windlass.router.errors import Problem, bad_response
 from windlass.router.grammar import HEAD_END, Malformed, parse_status_line
 from windlass.router.headers import CHUNKED, ResponseHead, read_response
 from windlass.router.pool import SECOND, Instance
+from windlass.router.standing import Standing
+from windlass.router.tunnel import check_switch
 
 if TYPE_CHECKING:
     from windlass.router.exchange import Exchange
@@ -27,6 +29,7 @@ IDLE_LIMIT = 60 * SECOND  # ns that a connection is kept unused
 # Servers close connections that were idle, some after two seconds. A request that may not be
 # repeated is only risked on one that was used just now.
 FRESH = SECOND
+LINGER_TIME = 2.0  # seconds in which an instance may take the end of a tunnel
 
 # What a connection awaits.
 _IDLE, _HEAD, _LENGTH, _CHUNKS, _CLOSE, _TUNNEL = range(6)
@@ -57,7 +60,7 @@ class Upstream(Protocol):
 class Endpoint(Instance):
     """An instance with its connections."""
 
-    __slots__ = ("aside_until", "connecting", "connections", "failures", "gone", "idle", "route")
+    __slots__ = ("connecting", "connections", "gone", "idle", "route", "standing")
 
     def __init__(self, route: InstanceRoute) -> None:
         super().__init__(route.id, route.billed_start)
@@ -65,8 +68,7 @@ class Endpoint(Instance):
         self.connections: set[UpstreamConnection] = set()
         self.idle: dict[UpstreamConnection, None] = {}  # a stack: the last used is used next
         self.connecting: dict[Exchange, asyncio.Task[None]] = {}
-        self.failures = 0  # requests in a row that found no connection
-        self.aside_until = 0  # moment until which it gets no request, 0: it is not set aside
+        self.standing = Standing()
         self.gone = False
 
     def lend(self, exchange: Exchange, now: int) -> None:
@@ -123,12 +125,11 @@ class Endpoint(Instance):
                 reason = str(error)
             else:
                 del self.connecting[exchange]
-                self.failures = 0
                 exchange.upstream = upstream
                 exchange.on_connected(upstream)
                 return
         del self.connecting[exchange]
-        exchange.unreachable(reason, monotonic_ns())
+        exchange.unreachable(reason, len(CONNECT_PAUSES), monotonic_ns())
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -300,8 +301,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _switch(self, exchange: Exchange, head: ResponseHead, data: bytes) -> None:
         """Become a tunnel, if that is what was asked for."""
-        if not exchange.fields.upgrade or head.upgrade != exchange.fields.upgrade:
-            self._refuse("it switched to a protocol that was not asked for")
+        try:
+            check_switch(exchange.fields, head)
+        except Malformed as error:
+            self._refuse(str(error))
             return
         exchange.status = 101
         self._state = _TUNNEL
@@ -338,7 +341,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange = None
         self.endpoint.idle.pop(self, None)
         if self._state == _TUNNEL:
-            self._transport.close()  # what the client sent last still goes out
+            self._transport.close()  # what the client sent last still goes out, if it is taken
+            asyncio.get_running_loop().call_later(LINGER_TIME, self._transport.abort)
         else:
             self._transport.abort()
 
@@ -370,13 +374,17 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.complete(monotonic_ns())
         elif self._state == _TUNNEL:
             exchange.complete(monotonic_ns())
-        elif self.used and self._untouched() and exchange.is_repeatable():
+        elif self._untouched() and self._may_repeat(exchange):
             exchange.upstream = None
             self.endpoint.connect(exchange)  # it was closed while it was idle
         else:
             detail = f"The instance {self.endpoint.id} closed the connection before it had answered"
             reason = f": {error}." if error else "."
-            exchange.fail(Problem(502, "instance-closed", detail + reason), monotonic_ns())
+            exchange.lose(Problem(502, "instance-closed", detail + reason), monotonic_ns())
+
+    def _may_repeat(self, exchange: Exchange) -> bool:
+        """Tell whether the request may have met a connection that was closed while it was idle."""
+        return self.used and exchange.is_repeatable() and exchange.may_retry()
 
     def _untouched(self) -> bool:
         return self._state == _HEAD and not self._buffer
