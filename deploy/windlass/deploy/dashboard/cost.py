@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from windlass.deploy.api.platform import Refused
 from windlass.deploy.api.problems import problem
 from windlass.deploy.dashboard import cost_figures
@@ -52,6 +54,7 @@ async def build(asked: Asked) -> Page:
         choice.service or None, choice.book or None, choice.since, choice.until
     )
     own, other = beside(bill.books)
+    bill = msgspec.structs.replace(bill, books=in_order(bill.books, own, other))
     figures = {}
     if own is not None and bill.usage.instance_seconds:
         figures["totals"] = cost_figures.totals(bill.books)
@@ -105,6 +108,14 @@ def beside(books: Sequence[BookBillView]) -> tuple[BookBillView | None, BookBill
     own = next((book for book in books if book.actual), books[0] if books else None)
     other = next((book for book in books if own and book.mode != own.mode), None)
     return own, other
+
+
+def in_order(
+    books: Sequence[BookBillView], own: BookBillView | None, other: BookBillView | None
+) -> tuple[BookBillView, ...]:
+    """Return the bills: these two first, then the cheapest first."""
+    rest = [book for book in books if book not in (own, other)]
+    return (*filter(None, (own, other)), *sorted(rest, key=lambda book: book.total))
 
 
 def steps(bill: BillView, now: float) -> list[tuple[float, float]]:

@@ -97,7 +97,13 @@ def _item(item: str, number: int, books: Sequence[BookBillView]) -> dict[str, An
         "y": [book.title for book in books],
         "marker": {
             "color": COLOURS[number % len(COLOURS)],
-            "pattern": {"shape": PATTERNS[number % len(PATTERNS)], "fgcolor": "--card"},
+            "pattern": {
+                "shape": PATTERNS[number % len(PATTERNS)],
+                "fillmode": "overlay",
+                "fgcolor": "--card",
+                "size": 7,
+                "solidity": 0.25,
+            },
         },
         "hovertemplate": f"{item}: $%{{x:.4~g}}<extra></extra>",
     }
@@ -108,7 +114,14 @@ def _layout(height: int) -> dict[str, Any]:
         "height": height,
         "margin": {"l": 60, "r": 70, "t": 40, "b": 44},
         "showlegend": True,
-        "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "xref": "container",
+            "y": 1,
+            "yanchor": "bottom",
+            "traceorder": "normal",
+        },
         "uirevision": "kept",
     }
 
