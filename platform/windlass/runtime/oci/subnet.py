@@ -77,6 +77,8 @@ def rules(bridge: str, subnet: IPv4Network, ports: tuple[int, ...]) -> str:
         f"-A {inward} -p icmp -j ACCEPT",
         f"-A {inward} -p udp --dport 53 -j ACCEPT",
         *opened,
+        # A program takes a reset for an answer at once, but an ICMP error only after a second.
+        f"-A {inward} -p tcp -j REJECT --reject-with tcp-reset",
         f"-A {inward} -j REJECT",
         "COMMIT",
         "*nat",
