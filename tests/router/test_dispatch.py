@@ -51,6 +51,12 @@ class Waiting(Exchange):
         raise AssertionError("nothing listens")
 
 
+class Answered(Waiting):
+    """An exchange that is done when it is complete."""
+
+    def on_complete(self, now: int) -> None: ...
+
+
 @pytest.fixture
 def voice() -> HeardVoice:
     return HeardVoice()
@@ -111,13 +117,45 @@ async def test_an_instance_set_aside_comes_back_after_a_while(
         dispatch.add_instance(ready(name), 0)
     pool = dispatch.pools["hello-00001"]
     broken, sound = pool.instances["a"], pool.instances["b"]
-    assert dispatch.set_aside(broken, "refused", 0)
-    assert voice.told == [("unreachable", "a", 3, "refused")]
-    assert not broken.open
-    assert not dispatch.set_aside(sound, "refused", 0)
-    assert sound.open
-    dispatch.sweep(SECOND)
+    assert dispatch.note_failures(broken, 4, "refused", 0)
     assert broken.open
+    assert dispatch.note_failures(broken, 1, "refused", 0)
+    assert voice.told[-1] == ("unreachable", "a", 5, "refused")
+    assert not broken.open
+    assert not dispatch.note_failures(sound, 5, "refused", 0)
+    assert sound.open
+    dispatch.sweep(30 * SECOND - 1)
+    assert not broken.open
+    dispatch.sweep(30 * SECOND)
+    assert broken.open
+
+
+async def test_an_answer_makes_up_for_the_failures_before_it(dispatch: Dispatch) -> None:
+    for name in ("a", "b"):
+        dispatch.add_instance(ready(name), 0)
+    exchange = Answered(dispatch)
+    exchange.pool = dispatch.pools["hello-00001"]
+    endpoint = exchange.endpoint = exchange.pool.acquire(exchange, 0)
+    assert endpoint is not None
+    dispatch.note_failures(endpoint, 4, "refused", 0)
+    exchange.complete(1)
+    dispatch.note_failures(endpoint, 4, "refused", 2)
+    assert endpoint.open
+
+
+async def test_retries_end_where_their_budget_does(dispatch: Dispatch) -> None:
+    pool = dispatch.pools["hello-00001"]
+    exchanges = [Waiting(dispatch) for _ in range(10)]
+    for exchange in exchanges:
+        exchange.begin(0)
+    assert [exchange.may_retry() for exchange in exchanges[:4]] == [True, True, True, False]
+    assert exchanges[0].may_retry()  # again: it has its place
+    assert not exchanges[0].may_retry()  # its third retry
+    exchanges[0].abandon(499, 1)
+    assert exchanges[3].may_retry()
+    for exchange in exchanges[1:]:
+        exchange.abandon(499, 2)
+    assert pool.budget.used == 0
 
 
 async def test_a_draining_instance_is_not_opened_again(

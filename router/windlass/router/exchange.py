@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from windlass.router.errors import Problem
 from windlass.router.pool import Reason, Refused
+from windlass.router.retries import MAX_TRIES
 
 if TYPE_CHECKING:
     from windlass.router.dispatch import Dispatch
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from windlass.router.upstream import Endpoint, Upstream
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
-MAX_INSTANCES_TRIED = 3
 CLIENT_GONE = 499  # the status that is counted when the client did not wait, as nginx does
 
 
@@ -35,9 +35,9 @@ class Exchange:
         "granted",
         "method",
         "pool",
+        "retries",
         "status",
         "target",
-        "tried",
         "upstream",
     )
 
@@ -53,7 +53,7 @@ class Exchange:
         self.began = 0  # moments in ns
         self.granted = 0
         self.status = 0  # of the response, 0: none yet
-        self.tried = 0  # instances that could not be reached
+        self.retries = 0  # times the request was tried again; then it has a place in the budget
 
     # What the client's side of the exchange calls.
 
@@ -61,7 +61,7 @@ class Exchange:
         """Find a slot for the request that method, target and fields hold."""
         self.began = now
         self.status = 0
-        self.tried = 0
+        self.retries = 0
         try:
             self.pool = pool = self.dispatch.pool_for(self.fields.host)
             limit = pool.route.max_body
@@ -93,8 +93,7 @@ class Exchange:
             else:
                 reached = not self.endpoint.cancel(self)
             self._leave(now, reached)
-        pool.counts.count_response(status, now - self.began)
-        self.pool = None
+        self._end(pool, status, now)
 
     # What pool and upstream call.
 
@@ -106,19 +105,20 @@ class Exchange:
 
     def refuse(self, problem: Problem, now: int) -> None:
         """Answer a request that has no slot."""
-        pool, self.pool = self.pool, None
+        pool = self.pool
         if pool is not None:
-            pool.counts.count_response(problem.status, now - self.began)
+            self._end(pool, problem.status, now)
         self.on_problem(problem, pool.route.service if pool is not None else "")
 
     def complete(self, now: int) -> None:
         """The response is handed over whole: free the slot, count, go on with what comes next."""
-        pool = self.pool
-        if pool is not None:
+        pool, endpoint = self.pool, self.endpoint
+        if pool is not None and endpoint is not None:
+            if endpoint.standing.failures or endpoint.standing.times:
+                endpoint.standing.answer()
             self.upstream = None
             self._leave(now, reached=True)
-            pool.counts.count_response(self.status, now - self.began)
-            self.pool = None
+            self._end(pool, self.status, now)
             self.on_complete(now)
 
     def fail(self, problem: Problem, now: int) -> None:
@@ -129,31 +129,46 @@ class Exchange:
         self.upstream = None
         self._leave(now, reached=True)
         if self.status:
-            pool.counts.count_response(self.status, now - self.began)
-            self.pool = None
+            self._end(pool, self.status, now)
             self.on_broken()
         else:
             self.refuse(problem, now)
 
-    def unreachable(self, reason: str, now: int) -> None:
+    def lose(self, problem: Problem, now: int) -> None:
+        """The instance closed the connection: as fail, and it counts against the instance."""
+        if self.endpoint is not None and not self.status:
+            self.dispatch.note_failures(self.endpoint, 1, problem.detail, now)
+        self.fail(problem, now)
+
+    def unreachable(self, reason: str, failures: int, now: int) -> None:
         """No connection to the instance could be made: try another one, nothing was sent."""
-        pool, endpoint = self.pool, self.endpoint
-        if pool is None or endpoint is None:
+        endpoint = self.endpoint
+        if self.pool is None or endpoint is None:
             return
-        self.tried += 1
-        others = self.dispatch.set_aside(endpoint, reason, now)
+        others = self.dispatch.note_failures(endpoint, failures, reason, now)
+        again = others and self.may_retry()
         self._leave(now, reached=False)
-        if not others or self.tried >= MAX_INSTANCES_TRIED:
+        if again:
+            self.retry(now, avoid=endpoint)
+        else:
             detail = f"No connection to the instance {endpoint.id} could be made: {reason}."
             self.refuse(Problem(502, "instance-unreachable", detail), now)
-        else:
-            self.retry(now)
 
-    def retry(self, now: int) -> None:
+    def may_retry(self) -> bool:
+        """Take a place for another try in the revision's budget of retries, False: it has none."""
+        pool = self.pool
+        if pool is None or self.retries >= MAX_TRIES - 1:
+            return False
+        if not self.retries and not pool.budget.take(pool.counts.in_flight + pool.counts.queued):
+            return False
+        self.retries += 1
+        return True
+
+    def retry(self, now: int, avoid: Endpoint | None = None) -> None:
         """Find another slot for a request of which nothing was sent and that has none now."""
         pool = self.pool
         if pool is not None:
-            endpoint = pool.retry(self, self.began, now)
+            endpoint = pool.retry(self, self.began, now, avoid)
             if endpoint is None:
                 self.dispatch.starved(pool)
             else:
@@ -167,6 +182,13 @@ class Exchange:
     def is_repeatable(self) -> bool:
         """Tell whether the request may be sent again though the instance may have seen it."""
         return self.fields.length == 0 and self.method in IDEMPOTENT and not self.fields.upgrade
+
+    def _end(self, pool: Pool[Endpoint, Exchange], status: int, now: int) -> None:
+        """The request is over: count it."""
+        pool.counts.count_response(status, now - self.began)
+        if self.retries:
+            pool.budget.give_back()
+        self.pool = None
 
     def _leave(self, now: int, reached: bool) -> None:
         """Give back the slot; `reached`: the instance had the request, so it counts."""

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from windlass.model.service import Mode
+from windlass.router.retries import RetryBudget
 from windlass.router.stats import InstanceCounts, RevisionCounts
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Pool(Generic[InstanceT, TicketT]):
         "_free",
         "_target",
         "_warm_since",
+        "budget",
         "counts",
         "instances",
         "queue",
@@ -77,6 +79,7 @@ class Pool(Generic[InstanceT, TicketT]):
 
     def __init__(self, route: RevisionRoute, now: int) -> None:
         self.counts = RevisionCounts(route.shadow_concurrency, now)
+        self.budget = RetryBudget()
         self.instances: dict[str, InstanceT] = {}
         self.queue: OrderedDict[TicketT, int] = OrderedDict()  # ticket -> moment it began to wait
         self._concurrency = 1 if route.mode is Mode.LAMBDA else route.concurrency
@@ -107,9 +110,20 @@ class Pool(Generic[InstanceT, TicketT]):
             self._wait(ticket, now)
         return instance
 
-    def retry(self, ticket: TicketT, since: int, now: int) -> InstanceT | None:
-        """As acquire, for a ticket whose instance could not be reached: it waits at the head."""
-        instance = self._take(now)
+    def retry(
+        self, ticket: TicketT, since: int, now: int, avoid: InstanceT | None = None
+    ) -> InstanceT | None:
+        """As acquire, for a ticket that had its slot in vain: it waits at the head.
+
+        The instance to `avoid` is chosen only if no other one has a free slot.
+        """
+        instance = None
+        if avoid is not None and avoid.open:
+            self._leave_bucket(avoid)
+            instance = self._take(now)
+            self._enter_bucket(avoid)
+        if instance is None:
+            instance = self._take(now)
         if instance is None:
             self.counts.advance(now)
             self.counts.queued += 1

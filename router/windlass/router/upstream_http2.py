@@ -110,9 +110,8 @@ class Http2Endpoint(Endpoint):
         self.connecting.clear()
         if session is None:
             for exchange in waiting:
-                exchange.unreachable(reason, now)
+                exchange.unreachable(reason, len(CONNECT_PAUSES), now)
             return
-        self.failures = 0
         for exchange in waiting:
             if session.has_room():
                 session.open(exchange)
@@ -397,21 +396,21 @@ class UpstreamStream:
     def refused(self, reason: str) -> None:
         """The instance has not begun with the request: send it again if it is still all there."""
         exchange = self.exchange
-        if exchange is not None and not self._body_sent and exchange.tried < 2:
-            self.again()
-        else:
+        if exchange is None or self._body_sent or not self.again():
             self.fail(Problem(502, "instance-refused", f"The instance did not answer: {reason}."))
 
-    def again(self) -> None:
+    def again(self) -> bool:
         """Send the request again on another connection, if nothing of an answer came."""
         exchange = self.exchange
         if exchange is None or exchange.status or self.session.endpoint.gone:
-            return
+            return False
+        if not exchange.may_retry():
+            return False
         self.exchange = None
         exchange.upstream = None
-        exchange.tried += 1
         self.session.forget(self, ErrorCodes.CANCEL)
         self.session.endpoint.connect(exchange)
+        return True
 
     def refuse(self, reason: str) -> None:
         """The answer is not HTTP: give up this request only."""
