@@ -55,9 +55,9 @@ async def build(asked: Asked) -> Page:
     )
     own, other = beside(bill.books)
     bill = msgspec.structs.replace(bill, books=in_order(bill.books, own, other))
+    facts = {"bill": bill, "own": own, "other": other, "choice": choice}
     figures = {}
     if own is not None and bill.usage.instance_seconds:
-        figures["totals"] = cost_figures.totals(bill.books)
         figures["course"] = cost_figures.course(
             [await _step(asked, choice, own, other, *step) for step in steps(bill, now)]
         )
@@ -65,7 +65,11 @@ async def build(asked: Asked) -> Page:
         template="cost.html",
         title="Cost",
         section="cost",
-        parts={"bill": part("bill", bill=bill, own=own, other=other, choice=choice)},
+        parts={
+            "verdict": part("verdict", **facts),
+            "books": part("books", **facts),
+            "bill": part("bill", **facts),
+        },
         figures=figures,
         looks=LOOKS,
         facts={

@@ -44,6 +44,7 @@
 
   function show(id, html) {
     const element = document.getElementById(id);
+    if (!element) return;
     const parsed = document.createElement("template");
     parsed.innerHTML = html;
     const scrolled = element.querySelector("[data-follow]");
