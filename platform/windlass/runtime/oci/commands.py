@@ -33,13 +33,14 @@ async def run(
     """
     process = await asyncio.create_subprocess_exec(
         *(os.fspath(word) for word in command),
-        stdin=asyncio.subprocess.PIPE,
+        # No pipe where nothing is given: uvloop raises when a program has ended before a write to it.
+        stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=env,
     )
     try:
-        written, complaint = await process.communicate(given)
+        written, complaint = await process.communicate(given or None)
     except asyncio.CancelledError:
         if process.returncode is None:
             process.kill()
