@@ -36,10 +36,12 @@ def test_batches_are_summed_by_service_and_forgotten_with_it() -> None:
     meter.count_revision("worker-1", "lambda-00001", packed=5, cold_starts=1)
     revisions.clear()  # deleted meanwhile: what is known of them stays known
     running.add(meter.flush(3 * SECOND, 0))
-    usages = running.services()
+    usages = running.take_changed()
     assert {
         name: (billed(usage.instances[0]), usage.total().requests, usage.cold_starts)
         for name, usage in usages.items()
     } == {"cloudrun": (3 * SECOND, 0, 0), "lambda": (30_000_000, 2, 1)}
+    assert running.take_changed() == {}
+    running.add(meter.flush(4 * SECOND, 0))
     running.forget("lambda")
-    assert list(running.services()) == ["cloudrun"]
+    assert list(running.take_changed()) == ["cloudrun"]

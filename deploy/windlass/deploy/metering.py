@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from windlass.billing.ledger import Ledger
     from windlass.billing.meter import Meter
+    from windlass.billing.running import RunningUsage
     from windlass.router import link
 
 log = structlog.get_logger(__name__)
@@ -29,9 +30,14 @@ class Metering:
     """Feeds one meter and its ledger."""
 
     def __init__(
-        self, meter: Meter, ledger: Ledger, acknowledge: Callable[[str, int], None]
+        self,
+        meter: Meter,
+        ledger: Ledger,
+        running: RunningUsage,
+        acknowledge: Callable[[str, int], None],
     ) -> None:
         self.meter = meter
+        self.running = running
         self._ledger = ledger
         self._acknowledge = acknowledge
         self._writing = asyncio.Lock()
@@ -71,6 +77,7 @@ class Metering:
         async with self._writing:
             now = time.monotonic_ns()
             batch = self.meter.flush(now, time.time_ns() - now)
+            self.running.add(batch)
             try:
                 await asyncio.to_thread(self._ledger.append, batch)
             except LedgerUnavailable as error:

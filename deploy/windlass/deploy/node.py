@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
+from windlass.autoscaler.fleet import Past
 from windlass.autoscaler.loop import Autoscaler, Settings
 from windlass.billing.book import BookFault, load_books
 from windlass.billing.ledger import Ledger, LedgerUnavailable
 from windlass.billing.meter import Meter
+from windlass.billing.running import RunningUsage
 from windlass.deploy.api import server
 from windlass.deploy.control import Control
 from windlass.deploy.metering import Metering
@@ -103,7 +105,8 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
     counters = Counters(LATENCY_BUCKETS)
     now = time.monotonic_ns()
     meter = Meter(control.revisions, now, time.time_ns() - now, ledger.load())
-    metering = Metering(meter, ledger, lambda *report: workers.acknowledge(*report))
+    running = RunningUsage(control.revisions)
+    metering = Metering(meter, ledger, running, lambda *report: workers.acknowledge(*report))
     switchboard = Switchboard(metering, counters, store, logs, control.revisions)
     autoscaler = Autoscaler(runtime, switchboard, Settings())
     workers = Workers(options.state, _worker_command(options), switchboard)
@@ -176,9 +179,13 @@ async def _take_over(
     autoscaler: Autoscaler, control: Control, meter: Meter, switchboard: Switchboard
 ) -> None:
     """Find what an earlier run left running; what it left unbilled is billed to where it got."""
-    await autoscaler.adopt(control.revisions)
-    for gone in meter.alive() - switchboard.instances.keys():
+    known = {
+        name: Past(life.started, life.ready, life.stopping) for name, life in meter.alive().items()
+    }
+    await autoscaler.adopt(control.revisions, known)
+    for gone in known.keys() - switchboard.instances.keys():
         meter.vanished(gone)
+        switchboard.vanished(gone)
 
 
 async def _serve_admin(

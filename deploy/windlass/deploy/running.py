@@ -11,8 +11,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from windlass.billing.bill import Bill, bill
-from windlass.billing.book import Book, find
+from windlass.billing.book import Book, Nothing, find
 from windlass.billing.ledger import LedgerUnavailable
+from windlass.billing.running import billed
+from windlass.billing.slices import Kind
 from windlass.deploy.api.platform import Refused
 from windlass.deploy.api.problems import problem
 from windlass.deploy.api.schema import DecisionView, EventView, LogLineView, StatusView
@@ -92,6 +94,7 @@ class RunningPlatform:
     async def delete(self, name: str) -> None:
         """Drain, stop and forget a service; its bill stays."""
         await self.control.delete(name)
+        self.metering.running.forget(name)
         self.counters.forget(name)
 
     async def services(self) -> list[ServiceView]:
@@ -249,15 +252,25 @@ class RunningPlatform:
         return self.counters.text()
 
     async def _price(self) -> None:
-        """Bring what services cost up to date: it is read from the ledger."""
-        books = in_order(self.books_known)
+        """Bring what services use and cost up to date."""
+        usages = self.metering.running.take_changed()
+        for usage in usages.values():
+            for used in usage.instances:
+                lengths = {str(kind): getattr(used.amounts, kind) for kind in Kind}
+                self.counters.set_usage(used.service, used.revision, billed(used), lengths)
+        # A price that only the time has is no service's own.
+        books = [
+            book
+            for book in self.books_known.values()
+            if book.currency == "USD" and not isinstance(book.billing, Nothing)
+        ]
 
-        def read() -> list[tuple[str, Bill]]:
-            usages = [(name, self._usage(name, None)) for name in self.control.services]
-            return [(name, bill(usage, book)) for name, usage in usages for book in books]
+        def write() -> list[tuple[str, Bill]]:
+            return [(name, bill(used, book)) for name, used in usages.items() for book in books]
 
-        for name, priced in await asyncio.to_thread(read):
-            self.counters.set_cost(name, priced.book, priced.total)
+        for name, priced in await asyncio.to_thread(write):
+            if name in self.control.services:  # not deleted meanwhile
+                self.counters.set_cost(name, priced.book, priced.total)
 
     async def status(self) -> StatusView:
         """Return how the platform itself runs."""

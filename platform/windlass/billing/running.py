@@ -28,6 +28,7 @@ class RunningUsage:
         self._seen: dict[str, Revision] = {}
         self._amounts: dict[str, Amounts] = defaultdict(Amounts)
         self._counts: dict[str, RevisionAmounts] = defaultdict(RevisionAmounts)
+        self._changed: set[str] = set()  # services
 
     def add(self, batch: Batch) -> None:
         """Add a batch; what is of a revision that nobody knows any more is left out."""
@@ -35,9 +36,11 @@ class RunningUsage:
             revision = instance.rpartition("-")[0]
             if self._know(revision):
                 self._amounts[revision] += amounts
+                self._changed.add(self._seen[revision].service)
         for (revision, _), counts in batch.revision_minutes.items():
             if self._know(revision):
                 self._counts[revision] += counts
+                self._changed.add(self._seen[revision].service)
 
     def forget(self, service: str) -> None:
         """Drop a service: it was deleted."""
@@ -45,12 +48,17 @@ class RunningUsage:
             del self._seen[name]
             self._amounts.pop(name, None)
             self._counts.pop(name, None)
+        self._changed.discard(service)
 
-    def services(self) -> dict[str, Usage]:
-        """Return each service's usage, to be priced; all of it as if of one month."""
+    def take_changed(self) -> dict[str, Usage]:
+        """Return all usage, as if of one month, of services that used more since the last call."""
+        changed, self._changed = self._changed, set()
+        seen_of: dict[str, list[Revision]] = defaultdict(list)
+        for seen in self._seen.values():
+            seen_of[seen.service].append(seen)
         usages: dict[str, Usage] = {}
-        for service in sorted({seen.service for seen in self._seen.values()}):
-            of_service = [seen for seen in self._seen.values() if seen.service == service]
+        for service in sorted(changed):
+            of_service = seen_of[service]
             usages[service] = Usage(
                 since=0,
                 until=0,
