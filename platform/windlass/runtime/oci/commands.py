@@ -33,7 +33,7 @@ async def run(
     """
     process = await asyncio.create_subprocess_exec(
         *(os.fspath(word) for word in command),
-        # No pipe where nothing is given: uvloop raises when a program has ended before a write to it.
+        # No pipe where nothing is given: uvloop raises on a write to a program that has ended.
         stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
