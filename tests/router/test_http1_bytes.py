@@ -28,6 +28,7 @@ class MemoryTransport:
     def __init__(self) -> None:
         self.written = b""
         self.closed = self.paused = False
+        self.unread = 0
 
     def write(self, data: bytes) -> None:
         assert not self.closed, "written after the close"
@@ -52,8 +53,11 @@ class MemoryTransport:
         assert self.paused
         self.paused = False
 
-    def get_extra_info(self, name: str) -> tuple[str, int]:
-        return ("127.0.0.1", 80)
+    def get_extra_info(self, name: str) -> tuple[str, int] | None:
+        return ("127.0.0.1", 80) if name.endswith("name") else None
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
 
 
 class SilentVoice:

@@ -25,6 +25,7 @@ from windlass.router.http2_frames import PREFACE_LINE
 from windlass.router.limits import check_partial_head, check_sizes
 from windlass.router.pool import SECOND
 from windlass.router.responses import compose, connection_field
+from windlass.router.stall import MIN_PROGRESS, STALL_TIME, unread
 
 if TYPE_CHECKING:
     from windlass.router.dispatch import Dispatch
@@ -46,6 +47,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
 
     __slots__ = (
         "_body",
+        "_body_came",
         "_buffer",
         "_chunks_out",
         "_keep",
@@ -58,6 +60,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
         "_state",
         "_transport",
         "_tunnel_used",
+        "_unread",
         "_unsent",
         "_writable",
         "deadline",
@@ -79,6 +82,9 @@ class ClientConnection(Exchange, asyncio.Protocol):
         self._body: RequestBody | None = None  # of the request under way, if it has one
         self._unsent = b""  # what came of it before there was a connection to send it on
         self._chunks_out = False  # the response goes out in chunks
+        # Bytes at the last look for a stall; -1: not to be compared, the client was held back.
+        self._body_came = -1
+        self._unread = -1
         self._tunnel_used = 0  # moment at which something passed last
         # Most requests of a connection have the very fields of the one before: their bytes are
         # compared instead of parsed.
@@ -174,6 +180,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
         else:
             self._state = _BODY
             self._body = body = RequestBody(fields.length)
+            self._body_came = 0
             while self._buffer and self._state == _BODY:
                 part = bytes(self._buffer[:PART])
                 del self._buffer[:PART]
@@ -184,6 +191,8 @@ class ClientConnection(Exchange, asyncio.Protocol):
         self.begin(now)
         if self.pool is not None:
             self.deadline = now + self.pool.timeout
+            if self._state == _BODY:
+                self._look_within(now + STALL_TIME)
 
     def _change_to_http2(self, data: bytes) -> None:
         """Give the connection to HTTP/2, with which its client began."""
@@ -240,6 +249,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
         if body is None or self._is_too_large(body):
             return
         self._resume_reading()
+        self._body_came = 0 if self.granted == self.began else -1  # -1: it had to wait
         if self._unsent:
             upstream.send(self._unsent)
             self._unsent = b""
@@ -294,7 +304,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
         if idle:
             ends = min(ends, self._tunnel_used + idle)
         if now < ends:
-            self.deadline = ends
+            self.deadline = min(ends, now + STALL_TIME)
         else:
             self.abandon(self.status, now)
             self._close(now)
@@ -326,8 +336,8 @@ class ClientConnection(Exchange, asyncio.Protocol):
 
     def _go_on(self, now: int) -> None:
         self._resume_reading()
+        self.deadline = now + (HEAD_TIME if self._buffer else IDLE_TIME)
         if self._buffer:
-            self.deadline = now + HEAD_TIME
             self._serve_buffer()
 
     def on_problem(self, problem: Problem, service: str) -> None:
@@ -370,6 +380,8 @@ class ClientConnection(Exchange, asyncio.Protocol):
         """Close once all is written. Closing with bytes unread would take the answer back."""
         if (self._state == _NOTHING and not self._buffer) or self._state == _TUNNEL:
             self._state = _END
+            self._unread = unread(self._transport)
+            self.deadline = now + STALL_TIME
             self._transport.close()
         elif self._state != _END:
             self._state = _END
@@ -380,20 +392,56 @@ class ClientConnection(Exchange, asyncio.Protocol):
                 self._transport.write_eof()
 
     def expire(self, now: int) -> None:
-        """The deadline is over."""
+        """The deadline is over, or it is time to look for a stall."""
         self.deadline = 0
-        if self.pool is not None:
-            seconds = f"{self.pool.route.timeout:g}"
+        is_behind = not self._writable or (self._state == _END and self._transport.is_closing())
+        if is_behind and not self._takes_answer():
+            self._transport.abort()
+        elif self.pool is not None:
             if self._state == _TUNNEL:
                 self._expire_tunnel(self.pool.timeout, now)
-                return
-            detail = f"The request took longer than its revision's timeout of {seconds} s."
-            self._give_up(Problem(504, "request-timeout", detail))
+            else:
+                self._expire_request(self.pool.route.timeout, self.began + self.pool.timeout, now)
+        elif is_behind:
+            self.deadline = now + STALL_TIME
         elif self._state == _HEAD and self._buffer:
             detail = f"The request's head did not come within {HEAD_TIME // SECOND} s."
             self._reject(Problem(408, "head-timeout", detail))
         else:
             self._transport.abort()
+
+    def _expire_request(self, timeout: float, ends: int, now: int) -> None:
+        if now >= ends:
+            detail = f"The request took longer than its revision's timeout of {timeout:g} s."
+            self._give_up(Problem(504, "request-timeout", detail))
+        elif not self._brings_body():
+            seconds = STALL_TIME // SECOND
+            detail = f"Less than {MIN_PROGRESS} bytes of the body came within {seconds} s."
+            self._give_up(Problem(408, "body-timeout", detail))
+        else:
+            self.deadline = min(ends, now + STALL_TIME)
+
+    def _brings_body(self) -> bool:
+        """Tell whether the client sends its body, as far as it is its turn."""
+        body = self._body
+        if self._state != _BODY or body is None or self.status:
+            return True  # an instance that answers already may be in a talk with its client
+        before, self._body_came = self._body_came, body.received
+        if not self._reading or self.upstream is None:
+            self._body_came = -1
+            return True
+        waits = not body.received and b"\r\nExpect: 100-continue\r\n" in self.fields.block
+        return before < 0 or waits or body.received - before >= MIN_PROGRESS
+
+    def _takes_answer(self) -> bool:
+        """Tell whether the client reads what it has been sent."""
+        before, self._unread = self._unread, unread(self._transport)
+        return before < 0 or before - self._unread >= MIN_PROGRESS
+
+    def _look_within(self, moment: int) -> None:
+        """Look for a stall at this moment at the latest."""
+        if not self.deadline or self.deadline > moment:
+            self.deadline = moment
 
     def drain(self, now: int, until: int) -> None:
         """Close if nothing is under way, else after it."""
@@ -425,6 +473,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
     def _pause_reading(self) -> None:
         if self._reading:
             self._reading = False
+            self._body_came = -1
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
@@ -443,6 +492,8 @@ class ClientConnection(Exchange, asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not keep up with the response."""
         self._writable = False
+        self._unread = -1
+        self._look_within(monotonic_ns() + STALL_TIME)
         if self.upstream is not None:
             self.upstream.pause_reading()
 

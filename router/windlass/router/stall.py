@@ -1,0 +1,36 @@
+"""When a client that sends or reads too slowly is given up, and how that is seen."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import struct
+import termios
+from typing import TYPE_CHECKING
+
+from windlass.router.pool import SECOND
+
+if TYPE_CHECKING:
+    import asyncio
+
+# A client that owes a body, or an answer's reading, must bring or take so much in each such time.
+# Looked at once in that time, so it costs nothing while bytes pass. nginx allows 60 s without any
+# byte, Kestrel 5 s under 240 bytes a second.
+STALL_TIME = 30 * SECOND  # ns
+MIN_PROGRESS = 1024  # bytes
+
+_INT = bytes(4)
+
+
+def unread(transport: asyncio.Transport) -> int:
+    """Return the bytes written to a client that its machine has not taken: ours and the kernel's.
+
+    What we hold alone says little: the kernel takes more of it in steps of megabytes.
+    """
+    held = transport.get_write_buffer_size()
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        with contextlib.suppress(OSError):  # closed meanwhile
+            (queued,) = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, _INT))
+            held += queued
+    return held
