@@ -163,6 +163,7 @@ class Rig:
         timeout: float = 300.0,
         queue_wait: float = 10.0,
         protocol: Literal["http1", "h2c"] = "http1",
+        session_affinity: bool = False,
     ) -> None:
         revision = link.RevisionRoute(
             name="hello-00001",
@@ -173,6 +174,7 @@ class Rig:
             timeout=timeout,
             queue_wait=queue_wait,
             protocol=protocol,
+            session_affinity=session_affinity,
         )
         service = link.ServiceRoute(
             name="hello", splits=(link.Split(revision="hello-00001", percent=100),)

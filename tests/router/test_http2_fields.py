@@ -33,7 +33,7 @@ def test_a_request_keeps_its_meaning_through_both_protocols() -> None:
         PEER,
     )
     assert (method, target, fields.host, fields.length) == (b"GET", b"/x?y", b"a", 0)
-    headers = request_headers(method, target, fields)
+    headers = request_headers(method, target, fields.host, fields.block)
     assert headers[:4] == [*HEAD[:3], (b":path", b"/x?y")]
     assert [header for header in headers if header[0] in (b"a", b"te")] == [
         (b"a", b"1"),

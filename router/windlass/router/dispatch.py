@@ -6,10 +6,12 @@ The link and the listening socket are not known here.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from windlass.router.affinity import Affinity
 from windlass.router.errors import Problem
 from windlass.router.link import (
     InstanceDraining,
@@ -22,10 +24,12 @@ from windlass.router.link import (
 )
 from windlass.router.pool import SECOND, Pool
 from windlass.router.routes import Table
+from windlass.router.tracing import Ids
 from windlass.router.upstream import IDLE_LIMIT, Endpoint
 from windlass.router.upstream_http2 import Http2Endpoint
 
 if TYPE_CHECKING:
+    from windlass.router.access_log import AccessLog
     from windlass.router.exchange import Exchange
 
 log = structlog.get_logger(__name__)
@@ -68,10 +72,14 @@ class Dispatch:
         "_endpoints",
         "_table",
         "_voice",
+        "access_log",
+        "affinity",
         "clients",
         "draining",
         "emptied",
+        "ids",
         "pools",
+        "server_timing",
         "tunnel_idle",
     )
 
@@ -84,6 +92,10 @@ class Dispatch:
         self.pools: dict[str, Pool[Endpoint, Exchange]] = {}
         self.clients: set[Client] = set()
         self.draining = False
+        self.access_log: AccessLog | None = None
+        self.ids = Ids()
+        self.affinity = Affinity(secrets.token_bytes(32))
+        self.server_timing = False  # responses say where the time went
         self.tunnel_idle = 0  # ns after which a tunnel through which nothing passes ends; 0: never
         self.emptied = asyncio.Event()  # draining, and no client is left
 
@@ -157,6 +169,7 @@ class Dispatch:
         if endpoint is None:
             kind = Http2Endpoint if pool.route.protocol == "h2c" else Endpoint
             endpoint = self._endpoints[route.id] = kind(route)
+            endpoint.added = now
             tickets = pool.add(endpoint, now)
         else:
             self._aside.discard(endpoint)

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from windlass.router.access_log import Entry
 from windlass.router.errors import Problem
 from windlass.router.pool import Reason, Refused
 from windlass.router.retries import MAX_TRIES
+from windlass.router.tracing import cold_start, server_timing
 
 if TYPE_CHECKING:
     from windlass.router.dispatch import Dispatch
-    from windlass.router.headers import RequestFields, ResponseHead
+    from windlass.router.headers import Peer, RequestFields, ResponseHead
     from windlass.router.pool import Pool
     from windlass.router.upstream import Endpoint, Upstream
 
@@ -29,21 +31,26 @@ class Exchange:
 
     __slots__ = (
         "began",
+        "connected",
         "dispatch",
         "endpoint",
         "fields",
         "granted",
+        "instance",
         "method",
+        "own",
         "pool",
         "retries",
         "status",
         "target",
         "upstream",
+        "wants_fields",
     )
 
     method: bytes
     target: bytes
     fields: RequestFields
+    _peer: Peer
 
     def __init__(self, dispatch: Dispatch) -> None:
         self.dispatch = dispatch
@@ -52,6 +59,10 @@ class Exchange:
         self.upstream: Upstream | None = None  # None: being connected
         self.began = 0  # moments in ns
         self.granted = 0
+        self.connected = 0
+        self.instance = ""  # the id of the instance it was given last
+        self.own = b""  # the router's own fields of the request
+        self.wants_fields = False  # the response gets fields of the router's own
         self.status = 0  # of the response, 0: none yet
         self.retries = 0  # times the request was tried again; then it has a place in the budget
 
@@ -62,12 +73,16 @@ class Exchange:
         self.began = now
         self.status = 0
         self.retries = 0
+        self.wants_fields = self.dispatch.server_timing
+        self.instance, self.own = "", b""
         try:
             self.pool = pool = self.dispatch.pool_for(self.fields.host)
             limit = pool.route.max_body
             if limit and self.fields.length > limit:
                 raise body_too_large(limit)
-            endpoint = pool.acquire(self, now)
+            endpoint = self._preferred(pool, now) if pool.route.session_affinity else None
+            if endpoint is None:
+                endpoint = pool.acquire(self, now)
         except Problem as problem:
             self.refuse(problem, now)
         except Refused as refused:
@@ -100,7 +115,10 @@ class Exchange:
     def grant(self, endpoint: Endpoint, now: int) -> None:
         """Go on with the slot that the request has on the instance now."""
         self.endpoint = endpoint
-        self.granted = now
+        self.granted = self.connected = now
+        self.instance = endpoint.id
+        if self.began < endpoint.added:
+            self.wants_fields = True  # a cold start
         endpoint.lend(self, now)
 
     def refuse(self, problem: Problem, now: int) -> None:
@@ -186,6 +204,8 @@ class Exchange:
     def _end(self, pool: Pool[Endpoint, Exchange], status: int, now: int) -> None:
         """The request is over: count it."""
         pool.counts.count_response(status, now - self.began)
+        if self.dispatch.access_log is not None:
+            self.dispatch.access_log.add(self._entry(pool, status, now))
         if self.retries:
             pool.budget.give_back()
         self.pool = None
@@ -204,6 +224,52 @@ class Exchange:
             ticket.grant(endpoint, now)
         elif endpoint.draining and not endpoint.in_flight:
             self.dispatch.drained(endpoint)
+
+    def own_block(self) -> bytes:
+        """Return the request's fields for the instance, with the ids that it is followed by."""
+        fields = self.fields
+        self.own = self.dispatch.ids.fields(fields.request_id, fields.traced)
+        return fields.block + self.own
+
+    def with_own_fields(self, head: ResponseHead, now: int) -> ResponseHead:
+        """Return the response's head with the router's own fields; only if it `wants_fields`."""
+        pool, endpoint, dispatch = self.pool, self.endpoint, self.dispatch
+        if pool is None or endpoint is None:
+            return head
+        block = b""
+        if dispatch.server_timing:
+            block += self.own.partition(b"\n")[0] + b"\n" + server_timing(self, now)
+        if self.cold_start():
+            block += cold_start(self.cold_start())
+        affinity = dispatch.affinity if pool.route.session_affinity else None
+        if affinity is not None and affinity.instance(self.fields.block) != endpoint.id:
+            block += affinity.set_cookie(endpoint.id)
+        return head.with_fields(block)
+
+    def cold_start(self) -> int:
+        """Return the ns that the request waited for its instance to be ready, 0: it was."""
+        return max(self.endpoint.added - self.began, 0) if self.endpoint is not None else 0
+
+    def _preferred(self, pool: Pool[Endpoint, Exchange], now: int) -> Endpoint | None:
+        self.wants_fields = True
+        name = self.dispatch.affinity.instance(self.fields.block)
+        return pool.prefer(name, now) if name else None
+
+    def _entry(self, pool: Pool[Endpoint, Exchange], status: int, now: int) -> Entry:
+        granted = max(self.granted, self.began)  # it may be that of the request before
+        return Entry(
+            ended=now,
+            began=self.began,
+            queued=granted - self.began,
+            client=self._peer.address,
+            method=self.method,
+            target=self.target,
+            host=self.fields.host,
+            status=status,
+            revision=pool.route.name,
+            instance=self.instance,
+            own=self.own,
+        )
 
     # What each client protocol implements.
 

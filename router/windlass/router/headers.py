@@ -5,11 +5,13 @@ A head is always written anew from parsed fields; raw bytes of one side never re
 
 from __future__ import annotations
 
+from copy import copy
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 from windlass.router.errors import Problem
 from windlass.router.grammar import Malformed, is_protocol, parse_fields, parse_host, parse_tokens
+from windlass.router.tracing import is_request_id, is_traceparent
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,7 +26,9 @@ _HOP_BY_HOP = frozenset(
     b"proxy-authorization te transfer-encoding upgrade http2-settings expect".split()
 )
 _FORWARDING = frozenset(b"forwarded x-forwarded-for x-forwarded-host x-forwarded-proto".split())
-_TAKEN = _HOP_BY_HOP | _FORWARDING
+_TRACING = frozenset(b"x-request-id traceparent tracestate".split())
+_TAKEN = _HOP_BY_HOP | _FORWARDING | _TRACING
+_OF_REQUESTS = _FORWARDING | _TRACING  # in a response they mean nothing special
 
 
 class Peer(NamedTuple):
@@ -47,7 +51,16 @@ class Peer(NamedTuple):
 class RequestFields:
     """What a request's fields mean, and the block of fields that goes to the instance."""
 
-    __slots__ = ("block", "close", "host", "keep_alive", "length", "upgrade")
+    __slots__ = (
+        "block",
+        "close",
+        "host",
+        "keep_alive",
+        "length",
+        "request_id",
+        "traced",
+        "upgrade",
+    )
 
     def __init__(self) -> None:
         self.host = b""  # lower case, without port: what routes are looked up by
@@ -56,6 +69,8 @@ class RequestFields:
         self.close = False
         self.keep_alive = False  # asked for by HTTP/1.0
         self.upgrade = b""  # the protocol asked for, in lower case
+        self.request_id = b""  # the X-Request-Id that came; empty: none that can be passed on
+        self.traced = False  # it has a traceparent
 
 
 class ResponseHead:
@@ -84,6 +99,13 @@ class ResponseHead:
         self.upgrade = b""
         self.plain = b""  # the whole head for an HTTP/1.1 client whose connection is kept
 
+    def with_fields(self, block: bytes) -> ResponseHead:
+        """Return a head with more fields, each with its CRLF."""
+        head = copy(self)
+        head.block = self.block + block
+        head.plain = self.line + head.block + self.framing + b"\r\n"
+        return head
+
 
 def read_request(section: bytes, minor: int, authority: bytes, peer: Peer) -> RequestFields:
     """Read a request's field section; `authority` is that of an absolute target, else empty.
@@ -108,6 +130,7 @@ def read_request(section: bytes, minor: int, authority: bytes, peer: Peer) -> Re
     own = _connection_lines(request, taken, options, minor)
     lines = [b"Host: %b\r\n" % host]
     lines += [line for name, line in others if name not in options]
+    lines += _tracing_lines(request, taken, options)
     lines += _forwarded_lines(taken, options, host, peer)
     request.block = b"".join(lines) + framing + own
     return request
@@ -130,11 +153,10 @@ def read_response(section: bytes, minor: int, status: int, reason: bytes) -> Res
         head.framing = b"Transfer-Encoding: chunked\r\n"
     if status == 204 or status < 200 or (status == 304 and head.length == UNTIL_CLOSE):
         head.framing = b""
-    # Forwarding fields mean nothing special in a response, and go on as they are.
     kept = [line for name, line in others if name not in options]
     kept += [
         b"%b: %b\r\n" % (name.title(), value)
-        for name in taken.keys() & _FORWARDING
+        for name in taken.keys() & _OF_REQUESTS
         for value in taken[name]
     ]
     if status in (101, 426) and b"upgrade" in options and b"upgrade" in taken:
@@ -239,6 +261,21 @@ def _connection_lines(
     if named:
         own.append(b"Connection: %b\r\n" % b", ".join(named))
     return b"".join(own)
+
+
+def _tracing_lines(
+    request: RequestFields, taken: dict[bytes, list[bytes]], options: list[bytes]
+) -> list[bytes]:
+    """Note the request's id, and return its trace context if it is a valid one."""
+    ids = taken.get(b"x-request-id", [])
+    if is_request_id(ids) and b"x-request-id" not in options:
+        request.request_id = ids[0]
+    parents = taken.get(b"traceparent", [])
+    if not is_traceparent(parents) or b"traceparent" in options:
+        return []
+    request.traced = True
+    states = [b"tracestate: %b\r\n" % value for value in taken.get(b"tracestate", [])]
+    return [b"traceparent: %b\r\n" % parents[0], *states]
 
 
 def _forwarded_lines(

@@ -45,6 +45,7 @@ class Stream(Exchange):
     __slots__ = (
         "_body_ended",
         "_is_grpc",
+        "_peer",
         "_trailers",
         "_unsent",
         "deadline",
@@ -72,6 +73,7 @@ class Stream(Exchange):
     def open(self, event: RequestReceived, peer: Peer, now: int) -> None:
         """Begin the request that the headers hold."""
         assert event.headers is not None
+        self._peer = peer
         ended = event.stream_ended is not None
         self.input.ended = ended
         self._is_grpc = (b"content-type", b"application/grpc") in (

@@ -118,10 +118,13 @@ def _split(headers: Iterable[Header]) -> tuple[dict[bytes, bytes], list[bytes], 
     return pseudo, lines, values
 
 
-def request_headers(method: bytes, target: bytes, fields: RequestFields) -> list[Header]:
-    """Return what an instance is sent: over a connection without TLS, hence the scheme."""
-    others = parse_block(fields.block)
-    host = next((value for name, value in others if name == b"host"), fields.host)
+def request_headers(method: bytes, target: bytes, host: bytes, block: bytes) -> list[Header]:
+    """Return what an instance is sent, from the block for HTTP/1.
+
+    The scheme is that of the connection to the instance, which has no TLS.
+    """
+    others = parse_block(block)
+    host = next((value for name, value in others if name == b"host"), host)
     return [
         (b":method", method),
         (b":scheme", b"http"),

@@ -131,6 +131,15 @@ class Pool(Generic[InstanceT, TicketT]):
             self.queue.move_to_end(ticket, last=False)
         return instance
 
+    def prefer(self, name: str, now: int) -> InstanceT | None:
+        """Return an instance by its name, with a slot on it taken, None: it has none free."""
+        instance = self.instances.get(name)
+        if instance is None or not instance.open or instance.in_flight >= self._concurrency:
+            return None
+        self._leave_bucket(instance)
+        self._occupy(instance, now)
+        return instance
+
     def release(self, instance: InstanceT, granted: int, now: int) -> TicketT | None:
         """End a request that had its slot since `granted`; return the ticket that gets the slot."""
         instance.counts.count_request(now - granted)

@@ -10,8 +10,11 @@ import asyncio
 import contextlib
 import errno
 import gc
+import os
+import secrets
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from time import monotonic_ns
 from typing import TYPE_CHECKING
@@ -19,6 +22,8 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
+from windlass.router.access_log import AccessLog
+from windlass.router.affinity import Affinity
 from windlass.router.dispatch import Dispatch
 from windlass.router.http1 import ClientConnection
 from windlass.router.node_link import NodeLink
@@ -77,6 +82,8 @@ class Worker:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._finished.wait(), INTERVAL)
         self.link.report(self.dispatch, last=True)
+        if self.dispatch.access_log is not None:
+            await self.dispatch.access_log.close()
         link.cancel()
         await asyncio.wait([link])
 
@@ -87,6 +94,8 @@ class Worker:
 
     def _tick(self) -> None:
         self.dispatch.sweep(monotonic_ns())
+        if self.dispatch.access_log is not None:
+            self.dispatch.access_log.flush()
         self.link.report(self.dispatch)
         away = self.link.away_since
         if away is not None and asyncio.get_running_loop().time() - away > NODE_AWAY_LIMIT:
@@ -119,6 +128,10 @@ class Worker:
 async def serve(options: argparse.Namespace) -> int:
     """Run a worker until it is told to end; return the exit status."""
     worker = Worker(options.link, options.worker, options.domain)
+    worker.dispatch.affinity = Affinity(shared_key(Path(options.link).with_name("affinity.key")))
+    worker.dispatch.server_timing = options.server_timing
+    if options.access_log != "off":
+        worker.dispatch.access_log = AccessLog(options.access_log, sys.stdout)
     worker.dispatch.tunnel_idle = int(options.tunnel_idle * SECOND)
     loop = asyncio.get_running_loop()
     certificates = None
@@ -148,6 +161,16 @@ async def serve(options: argparse.Namespace) -> int:
     return 0
 
 
+def shared_key(path: Path) -> bytes:
+    """Return the key that all workers of a node share; the first one makes it."""
+    with tempfile.NamedTemporaryFile(dir=path.parent) as file:
+        file.write(secrets.token_bytes(32))
+        file.flush()
+        with contextlib.suppress(FileExistsError):
+            os.link(file.name, path)
+    return path.read_bytes()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a worker; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m windlass.router", description=__doc__)
@@ -156,6 +179,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--worker", required=True, help="this worker's name")
     parser.add_argument(
         "--domain", action="append", default=[], help="a domain besides those the node names"
+    )
+    parser.add_argument(
+        "--server-timing",
+        action="store_true",
+        help="responses say their X-Request-Id and, in Server-Timing, where the time went",
+    )
+    parser.add_argument(
+        "--access-log",
+        choices=("off", "json", "common"),
+        default="off",
+        help="a line on stdout for each request",
     )
     parser.add_argument(
         "--tunnel-idle",

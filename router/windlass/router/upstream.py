@@ -60,11 +60,12 @@ class Upstream(Protocol):
 class Endpoint(Instance):
     """An instance with its connections."""
 
-    __slots__ = ("connecting", "connections", "gone", "idle", "route", "standing")
+    __slots__ = ("added", "connecting", "connections", "gone", "idle", "route", "standing")
 
     def __init__(self, route: InstanceRoute) -> None:
         super().__init__(route.id, route.billed_start)
         self.route = route
+        self.added = 0  # moment at which it was ready
         self.connections: set[UpstreamConnection] = set()
         self.idle: dict[UpstreamConnection, None] = {}  # a stack: the last used is used next
         self.connecting: dict[Exchange, asyncio.Task[None]] = {}
@@ -125,6 +126,7 @@ class Endpoint(Instance):
                 reason = str(error)
             else:
                 del self.connecting[exchange]
+                exchange.connected = monotonic_ns()
                 exchange.upstream = upstream
                 exchange.on_connected(upstream)
                 return
@@ -183,7 +185,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._chunks_out = fields.length == CHUNKED
         self._request_ended = fields.length == 0
         self._transport.write(
-            b"%b %b HTTP/1.1\r\n%b\r\n" % (exchange.method, exchange.target, fields.block)
+            b"%b %b HTTP/1.1\r\n%b\r\n" % (exchange.method, exchange.target, exchange.own_block())
         )
 
     def send(self, data: bytes) -> None:
@@ -250,6 +252,8 @@ class UpstreamConnection(asyncio.Protocol):
     def _respond(self, exchange: Exchange, head: ResponseHead, data: bytes) -> None:
         """Hand over a final head and what came behind it."""
         exchange.status = head.status
+        if exchange.wants_fields:
+            head = exchange.with_own_fields(head, monotonic_ns())
         self._reusable = not head.close
         length = 0 if exchange.method == b"HEAD" or head.has_no_body else head.length
         if length == len(data):

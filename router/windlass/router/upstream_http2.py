@@ -162,6 +162,7 @@ class UpstreamSession(Session):
         """Give the exchange a stream of its own."""
         stream = UpstreamStream(self, exchange)
         self.streams[stream.stream_id] = stream
+        exchange.connected = monotonic_ns()
         exchange.upstream = stream
         exchange.on_connected(stream)
 
@@ -289,7 +290,8 @@ class UpstreamStream:
     def begin(self, exchange: Exchange) -> None:
         """Send the request's head."""
         fields = exchange.fields
-        headers = request_headers(exchange.method, exchange.target, fields)
+        block = exchange.own_block()
+        headers = request_headers(exchange.method, exchange.target, fields.host, block)
         self.output.send_headers(headers, end=fields.length == 0)
 
     def send(self, data: bytes) -> None:
@@ -350,6 +352,8 @@ class UpstreamStream:
             return
         ended = event.stream_ended is not None
         exchange.status = head.status
+        if exchange.wants_fields:
+            head = exchange.with_own_fields(head, monotonic_ns())
         exchange.on_response(head, b"", ended)
         if ended:
             self._complete()
