@@ -9,6 +9,8 @@ import subprocess
 import pytest
 from tests import images
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
 
 @pytest.fixture(scope="session")
 def engine() -> str:
@@ -23,6 +25,18 @@ def engine() -> str:
             return done.stdout.strip()
         fault = done.stderr.strip()
     reason = f"no container engine: {fault} (`make test` starts one where it can)"
+    if os.environ.get("WINDLASS_REQUIRE_ENGINE") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a browser; without one, the test is skipped, or fails in CI."""
+    for name in BROWSERS:
+        if path := shutil.which(name):
+            return path
+    reason = "no browser: none of " + ", ".join(BROWSERS) + " (Debian: apt-get install chromium)"
     if os.environ.get("WINDLASS_REQUIRE_ENGINE") == "1":
         pytest.fail(reason)
     pytest.skip(reason)

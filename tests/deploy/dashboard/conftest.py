@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +9,7 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from playwright.async_api import async_playwright
+from tests.browser import FLAGS
 from tests.deploy.dashboard.staging import NAMES, StagedPlatform
 
 from windlass.deploy.api.server import make_app
@@ -19,24 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from playwright.async_api import Browser, Page
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """The path of a browser; without one, the test is skipped, or fails in CI."""
-    for name in BROWSERS:
-        if path := shutil.which(name):
-            return path
-    reason = "no browser: none of " + ", ".join(BROWSERS) + " (Debian: apt-get install chromium)"
-    if os.environ.get("WINDLASS_REQUIRE_ENGINE") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture
