@@ -110,6 +110,21 @@ def test_start_and_shutdown_are_billed_as_busy_time_is() -> None:
     assert {found.total for found in kinds} == {_priced("cloudrun", _shared(busy=SECOND)).total}
 
 
+def test_a_bill_says_what_rounding_costs() -> None:
+    rounded = _priced("cloudrun", _shared(busy=SECOND, rounding_100ms=SECOND))
+    assert (rounded.rounding * 2, rounded.rounding_is_most) == (rounded.total, False)
+    whole = _priced("azure-container-apps", _shared(busy=SECOND // 2))
+    assert whole.rounding * 2 == whole.total
+    assert _priced("own-server", WARM_MONTH).rounding == 0
+
+
+def test_what_rounding_invocations_costs_is_known_to_one_millisecond_each() -> None:
+    amounts = Amounts(requests=10, invocation_milliseconds=40)
+    rounded = _priced("lambda", _instance(Mode.LAMBDA, amounts))
+    assert rounded.rounding_is_most
+    assert rounded.rounding * 4 == rounded.lines[0].amount
+
+
 def test_rounding_is_per_slice_or_per_instance() -> None:
     amounts = Amounts(busy=250_000_000, rounding_100ms=150_000_000)  # five slices of 50 ms
     usage = Usage(since=0, until=60, instances=(_instance(Mode.CLOUDRUN, amounts),))

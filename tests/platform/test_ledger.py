@@ -68,6 +68,19 @@ def test_what_is_appended_adds_up(ledger: Ledger) -> None:
     assert saved.marks["worker-1"].sequence == 2
 
 
+def test_usage_is_cut_at_whole_steps(ledger: Ledger) -> None:
+    for minute in (100, 101, 119, 120, 240):
+        ledger.append(_batch(minute=minute, busy=minute))
+    parts = ledger.parts(101 * 60, 14_460, 60)
+    assert [(part.since, part.until, part.total().busy) for part in parts] == [
+        (101 * 60, 7200, 101 + 119),
+        (7200, 10_800, 120),
+        (14_400, 14_460, 240),
+    ]
+    assert parts[0].revisions[0].counts.packed == 4
+    assert parts[0].instances[0].labels == (("team", "a"),)
+
+
 def test_usage_is_of_whole_minutes_and_of_one_service_where_asked(ledger: Ledger) -> None:
     ledger.append(_batch(minute=100))
     ledger.append(_batch(minute=101, instance="b"))

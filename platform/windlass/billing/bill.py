@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from windlass.billing.book import UNITS, Measure
+from windlass.billing.book import UNITS, Invocations, Measure
 from windlass.billing.quantities import SECOND, quantities
 from windlass.model.service import Mode
 
@@ -56,6 +56,8 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
     actual: bool  # everything ran in that mode; False: at least in part what would have been
     lines: tuple[Line, ...]
     total: Decimal
+    rounding: Decimal  # part of the total that is there for rounding up
+    rounding_is_most: bool  # at most that: durations are metered in whole milliseconds
     billed_instance_seconds: Decimal
     requests: int
     assumptions: tuple[str, ...] = ()
@@ -80,8 +82,9 @@ def bill(
     """
     with localcontext(prec=PRECISION):
         found = quantities(usage, book, rounding)
-        lines = tuple(line for price in book.prices for line in _lines(found, price, free_tier))
-        total = sum((line.amount for line in lines), Decimal(0))
+        lines = _priced(found, book, free_tier)
+        total = _total(lines)
+        exact = _total(_priced(quantities(usage, book, "none"), book, free_tier))
         seconds = _plain(Decimal(found.billed) / SECOND)
     modes = {instance.mode for instance in usage.instances}
     return Bill(
@@ -92,6 +95,8 @@ def bill(
         actual=modes <= {book.mode},
         lines=lines,
         total=total,
+        rounding=_plain(total - exact),
+        rounding_is_most=isinstance(book.billing, Invocations),
         billed_instance_seconds=seconds,
         requests=usage.total().requests,
         assumptions=(*found.assumptions, *_said(book, free_tier)),
@@ -108,6 +113,14 @@ def money(amount: Decimal, currency: str = "USD") -> str:
         return f"{sign}{unit}{size:,.4f}"
     digits = 3 - size.adjusted()
     return f"{sign}{unit}{size:.{digits}f}"
+
+
+def _priced(found: Quantities, book: Book, free_tier: bool) -> tuple[Line, ...]:
+    return tuple(line for price in book.prices for line in _lines(found, price, free_tier))
+
+
+def _total(lines: Iterable[Line]) -> Decimal:
+    return sum((line.amount for line in lines), Decimal(0))
 
 
 def _lines(found: Quantities, price: Price, free_tier: bool) -> Iterator[Line]:

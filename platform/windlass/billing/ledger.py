@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections import defaultdict
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from windlass.model.service import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+_ONE_PART = 1 << 62  # minutes: longer than any stretch that is asked for
 
 
 class LedgerUnavailable(Exception):
@@ -114,42 +117,42 @@ class Ledger:
             LedgerUnavailable: it cannot be read.
         """
         first, last = int(since // 60), int(-(-until // 60))
-        given = {"first": first, "last": last, "service": service}
-        found = self._rows(statements.OF_INSTANCES, given)
-        of_revisions = self._rows(statements.OF_REVISIONS, given)
-        lives = self._rows(
-            statements.LIVES, given | {"begin": first * MINUTE, "end": last * MINUTE}
-        )
-        return Usage(
-            since=first * 60,
-            until=last * 60,
-            instances=tuple(
-                InstanceUsage(
-                    service=name,
-                    revision=revision,
-                    instance=instance,
-                    month=month,
-                    mode=Mode(mode),
-                    milli_cpu=milli_cpu,
-                    memory=memory,
-                    amounts=Amounts(*amounts),
-                )
-                for name, revision, mode, milli_cpu, memory, month, instance, *amounts in found
-            ),
-            revisions=tuple(
-                RevisionUsage(
-                    service=name,
-                    revision=revision,
-                    month=month,
-                    mode=Mode(mode),
-                    milli_cpu=milli_cpu,
-                    memory=memory,
-                    counts=RevisionAmounts(*counts),
-                )
-                for name, revision, mode, milli_cpu, memory, month, *counts in of_revisions
-            ),
-            peak_instances=_peak(lives),
-        )
+        parts = self._parts(first, last, service, _ONE_PART)
+        begin, end = first * MINUTE, last * MINUTE
+        lives = self._rows(statements.LIVES, {"begin": begin, "end": end, "service": service})
+        nothing = Usage(since=first * 60, until=last * 60)
+        found = parts[0] if parts else nothing
+        return msgspec.structs.replace(found, peak_instances=_peak(lives))
+
+    def parts(
+        self, since: float, until: float, step: int, service: str | None = None
+    ) -> list[Usage]:
+        """Return the same as `usage` cut at whole multiples of `step` minutes of UTC, in order.
+
+        Parts in which nothing was metered are left out; none knows how many instances lived.
+
+        Raises:
+            LedgerUnavailable: it cannot be read.
+        """
+        return self._parts(int(since // 60), int(-(-until // 60)), service, step)
+
+    def _parts(self, first: int, last: int, service: str | None, step: int) -> list[Usage]:
+        given = {"first": first, "last": last, "service": service, "step": step}
+        instances: dict[int, list[InstanceUsage]] = defaultdict(list)
+        for part, *shape in self._rows(statements.OF_INSTANCES, given):
+            instances[part].append(_instance_usage(*shape))
+        revisions: dict[int, list[RevisionUsage]] = defaultdict(list)
+        for part, *shape in self._rows(statements.OF_REVISIONS, given):
+            revisions[part].append(_revision_usage(*shape))
+        return [
+            Usage(
+                since=max(first, part * step) * 60,
+                until=min(last, (part + 1) * step) * 60,
+                instances=tuple(instances[part]),
+                revisions=tuple(revisions[part]),
+            )
+            for part in sorted(instances.keys() | revisions.keys())
+        ]
 
     def services(self) -> list[str]:
         """Return every service that was ever metered, deleted ones too.
@@ -222,12 +225,62 @@ class Ledger:
             raise LedgerUnavailable(f"the ledger {self._path} cannot be read: {error}") from error
 
 
+def _instance_usage(
+    service: str,
+    revision: str,
+    mode: str,
+    milli_cpu: int,
+    memory: int,
+    labels: str,
+    month: str,
+    instance: str,
+    *amounts: int,
+) -> InstanceUsage:
+    return InstanceUsage(
+        service=service,
+        revision=revision,
+        instance=instance,
+        month=month,
+        mode=Mode(mode),
+        milli_cpu=milli_cpu,
+        memory=memory,
+        labels=_pairs(labels),
+        amounts=Amounts(*amounts),
+    )
+
+
+def _revision_usage(
+    service: str,
+    revision: str,
+    mode: str,
+    milli_cpu: int,
+    memory: int,
+    labels: str,
+    month: str,
+    *counts: int,
+) -> RevisionUsage:
+    return RevisionUsage(
+        service=service,
+        revision=revision,
+        month=month,
+        mode=Mode(mode),
+        milli_cpu=milli_cpu,
+        memory=memory,
+        labels=_pairs(labels),
+        counts=RevisionAmounts(*counts),
+    )
+
+
 def _columns(facts: msgspec.Struct) -> tuple[Any, ...]:
     return msgspec.structs.astuple(facts)
 
 
 def _labels(labels: tuple[tuple[str, str], ...]) -> str:
     return msgspec.json.encode(dict(labels)).decode()
+
+
+def _pairs(labels: str) -> tuple[tuple[str, str], ...]:
+    return tuple(msgspec.json.decode(labels, type=dict[str, str]).items())
 
 
 def _minutes(

@@ -67,9 +67,11 @@ class Meter:
         if saved is not None:
             self._resume(saved, now, wall_offset)
 
-    def alive(self) -> set[str]:
-        """Return the instances that have not ended, as far as is known."""
-        return {name for name, state in self._accounts.items() if state.life.ended is None}
+    def alive(self) -> dict[str, Life]:
+        """Return the moments of the instances that have not ended, as far as is known."""
+        return {
+            name: state.life for name, state in self._accounts.items() if state.life.ended is None
+        }
 
     def changed(self, instance: Instance) -> None:
         """Take an instance's new state; to be called for every state, the first included.

@@ -10,10 +10,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from windlass.billing.book import InstanceTime, Invocations, Measure
+import msgspec
+
+from windlass.billing.book import InstanceTime, Invocations, Measure, Rate
 from windlass.model.service import GIB, MIB, Mode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from windlass.billing.book import Book, Rounding
     from windlass.billing.rows import Amounts
     from windlass.billing.usage import InstanceUsage, RevisionUsage, Usage
@@ -31,6 +35,14 @@ LAMBDA_AS_SHARED = (
 )
 
 
+class Term(msgspec.Struct, frozen=True):
+    """Nanoseconds of one kind that are paid for, at a rate."""
+
+    kind: str
+    rate: Rate
+    length: int
+
+
 @dataclass(slots=True)
 class Quantities:
     """How much of each measure there is in each month."""
@@ -43,14 +55,21 @@ class Quantities:
 
 
 def quantities(usage: Usage, book: Book, rounding: Rounding | None) -> Quantities:
-    """Return what there is to pay for; `rounding` instead of the book's own."""
+    """Return what there is to pay for.
+
+    Args:
+        usage: what was metered.
+        book: whose rules hold.
+        rounding: instead of the book's own. Invocations are metered in whole milliseconds: with
+            "none", the least is taken that their durations can have been.
+    """
     found = Quantities()
     for instance in usage.instances:
         found.months[instance.month][Measure.REQUESTS] += instance.amounts.requests
     if isinstance(book.billing, InstanceTime):
         _instance_time(found, usage, book.billing, rounding or book.billing.rounding)
     elif isinstance(book.billing, Invocations):
-        _invocations(found, usage, book.billing)
+        _invocations(found, usage, book.billing, rounding)
     else:
         found.months["all"][Measure.PERIOD] += usage.until - usage.since
     return found
@@ -68,9 +87,10 @@ def lambda_memory(milli_cpu: int, memory: int, rule: Invocations) -> int:
 def _instance_time(found: Quantities, usage: Usage, rule: InstanceTime, rounding: Rounding) -> None:
     for instance in usage.instances:
         if instance.mode is Mode.CLOUDRUN:
-            active = _active(instance.amounts, rule, rounding)
-            idle = sum(_kinds(instance.amounts)[kind] for kind in rule.rates.at("idle"))
-            _add_time(found, instance, rule, active, idle)
+            lengths: dict[Rate, int] = defaultdict(int)
+            for term in instance_terms(instance, rule, rounding):
+                lengths[term.rate] += term.length
+            _add_time(found, instance, rule, lengths["active"], lengths["idle"])
     for revision in usage.revisions:
         if revision.mode is Mode.LAMBDA:
             _add_time(found, revision, rule, revision.counts.packed, 0)
@@ -78,16 +98,30 @@ def _instance_time(found: Quantities, usage: Usage, rule: InstanceTime, rounding
         found.assumptions.append(LAMBDA_AS_SHARED)
 
 
-def _active(amounts: Amounts, rule: InstanceTime, rounding: Rounding) -> int:
-    """Return the ns to pay for at the active rate."""
-    kinds = _kinds(amounts)
-    active = sum(kinds[kind] for kind in rule.rates.at("active"))
+def instance_terms(
+    instance: InstanceUsage, rule: InstanceTime, rounding: Rounding
+) -> Iterator[Term]:
+    """Yield the time to pay for of an instance whose requests share it, the rounding last."""
+    amounts = instance.amounts
+    active = 0
+    for kind, length in _kinds(amounts).items():
+        rate: Rate = getattr(rule.rates, kind)
+        if rate != "free" and length:
+            yield Term(kind, rate, length)
+            active += length if rate == "active" else 0
+    added = 0
     if rounding == "per_slice":
-        return active + (amounts.rounding_100ms if rule.granularity == 100 else amounts.rounding_1s)
-    if rounding == "per_instance":
-        grain = rule.granularity * MILLISECOND
-        return _up(active, grain) * grain
-    return active
+        added = amounts.rounding_100ms if rule.granularity == 100 else amounts.rounding_1s
+    elif rounding == "per_instance":
+        added = -active % (rule.granularity * MILLISECOND)
+    if added:
+        yield Term("rounding", "active", added)
+
+
+def invocation_milliseconds(amounts: Amounts, rounding: Rounding | None) -> int:
+    """Return the milliseconds of invocations to pay for."""
+    least = amounts.invocation_milliseconds - amounts.requests
+    return max(0, least) if rounding == "none" else amounts.invocation_milliseconds
 
 
 def _kinds(amounts: Amounts) -> dict[str, int]:
@@ -125,10 +159,12 @@ def _memory(memory: int, milli_cpu: int, rule: InstanceTime) -> int:
     return max(0, memory - rule.memory_included * MIB * milli_cpu // 1000)
 
 
-def _invocations(found: Quantities, usage: Usage, rule: Invocations) -> None:
+def _invocations(
+    found: Quantities, usage: Usage, rule: Invocations, rounding: Rounding | None
+) -> None:
     sizes = set()
     for instance in usage.instances:
-        milliseconds = instance.amounts.invocation_milliseconds
+        milliseconds = invocation_milliseconds(instance.amounts, rounding)
         megabytes = lambda_memory(instance.milli_cpu, instance.memory, rule)
         sizes.add(megabytes)
         gigabyte_seconds = Decimal(milliseconds * megabytes) / (1000 * 1024)

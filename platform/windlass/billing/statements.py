@@ -67,19 +67,20 @@ ADD_MARK = "INSERT OR REPLACE INTO marks VALUES (?, ?, ?)"
 ADD_STATE = "INSERT OR REPLACE INTO states VALUES (?, ?)"
 ADD_FLUSH = "INSERT OR REPLACE INTO flushes VALUES (1, ?, ?, ?)"
 
-_SHAPE = "r.service, r.name, r.mode, r.milli_cpu, r.memory"
+_SHAPE = "r.service, r.name, r.mode, r.milli_cpu, r.memory, r.labels"
+_PART = "m.minute / :step"
 _MONTH = "strftime('%Y-%m', m.minute * 60, 'unixepoch')"
 _THOSE = "m.minute >= :first AND m.minute < :last AND (:service IS NULL OR r.service = :service)"
 OF_INSTANCES = f"""
-SELECT {_SHAPE}, {_MONTH} AS month, i.id, {_summed(_AMOUNTS, "m")}
+SELECT {_PART} AS part, {_SHAPE}, {_MONTH} AS month, i.id, {_summed(_AMOUNTS, "m")}
 FROM instance_minutes m JOIN instances i ON i.id = m.instance
 JOIN revisions r ON r.name = i.revision
-WHERE {_THOSE} GROUP BY i.id, month ORDER BY r.service, r.name, month, i.id
+WHERE {_THOSE} GROUP BY part, i.id, month ORDER BY part, r.service, r.name, month, i.id
 """
 OF_REVISIONS = f"""
-SELECT {_SHAPE}, {_MONTH} AS month, {_summed(_COUNTS, "m")}
+SELECT {_PART} AS part, {_SHAPE}, {_MONTH} AS month, {_summed(_COUNTS, "m")}
 FROM revision_minutes m JOIN revisions r ON r.name = m.revision
-WHERE {_THOSE} GROUP BY r.name, month ORDER BY r.service, r.name, month
+WHERE {_THOSE} GROUP BY part, r.name, month ORDER BY part, r.service, r.name, month
 """
 LIVES = """
 SELECT i.begun, i.ended FROM instances i JOIN revisions r ON r.name = i.revision

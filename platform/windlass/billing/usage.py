@@ -18,6 +18,7 @@ class InstanceUsage(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode
     milli_cpu: int
     memory: int  # bytes
+    labels: tuple[tuple[str, str], ...] = ()
     amounts: Amounts
 
 
@@ -30,6 +31,7 @@ class RevisionUsage(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode
     milli_cpu: int
     memory: int  # bytes
+    labels: tuple[tuple[str, str], ...] = ()
     counts: RevisionAmounts
 
 
