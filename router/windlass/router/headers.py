@@ -5,7 +5,6 @@ A head is always written anew from parsed fields; raw bytes of one side never re
 
 from __future__ import annotations
 
-from copy import copy
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -101,7 +100,9 @@ class ResponseHead:
 
     def with_fields(self, block: bytes) -> ResponseHead:
         """Return a head with more fields, each with its CRLF."""
-        head = copy(self)
+        head = ResponseHead(self.status, self.line)
+        head.framing, head.length = self.framing, self.length
+        head.close, head.upgrade = self.close, self.upgrade
         head.block = self.block + block
         head.plain = self.line + head.block + self.framing + b"\r\n"
         return head
