@@ -3,5 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+deploy/setup/test-tools.sh
 if timeout 10 docker version >/dev/null 2>&1; then deploy/setup/base-image.sh; fi
 exec .venv/bin/python -m pytest "$@"
