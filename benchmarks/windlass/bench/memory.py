@@ -1,0 +1,160 @@
+"""A worker's connections on transports in memory: no socket, no loop, nothing that waits."""
+
+from __future__ import annotations
+
+from time import monotonic_ns
+from typing import TYPE_CHECKING, cast
+
+from windlass.router import link
+from windlass.router.dispatch import Dispatch
+from windlass.router.http1 import ClientConnection
+from windlass.router.upstream import CONNECT_PAUSES, Endpoint, UpstreamConnection
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from windlass.router.exchange import Exchange
+    from windlass.router.pool import Pool
+
+
+class Transport:
+    """Remembers what is written, and what the other side is to hear of."""
+
+    def __init__(self, protocol: asyncio.Protocol) -> None:
+        self.protocol = protocol
+        self.written = bytearray()
+        self.ended = self.half_closed = self.paused = False
+        protocol.connection_made(cast("asyncio.BaseTransport", self))
+
+    def write(self, data: bytes) -> None:
+        """Take what is written; uvloop drops what comes after the end."""
+        if not self.ended:
+            assert not self.half_closed, "written after write_eof"
+            self.written += data
+
+    def writelines(self, parts: list[bytes]) -> None:
+        """Take what is written."""
+        self.write(b"".join(parts))
+
+    def close(self) -> None:
+        """End."""
+        self.ended = True
+
+    abort = close
+
+    def write_eof(self) -> None:
+        """End one direction."""
+        self.half_closed = True
+
+    def can_write_eof(self) -> bool:
+        """As TCP can."""
+        return True
+
+    def is_closing(self) -> bool:
+        """Tell whether it has ended."""
+        return self.ended
+
+    def set_protocol(self, protocol: asyncio.Protocol) -> None:
+        """Change to another protocol."""
+        self.protocol = protocol
+
+    def pause_reading(self) -> None:
+        """Bring nothing until resumed."""
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        """Bring more."""
+        self.paused = False
+
+    def get_write_buffer_size(self) -> int:
+        """All is taken at once."""
+        return 0
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        """Name both ends."""
+        return ("127.0.0.1", 80) if name in ("peername", "sockname") else default
+
+    def bring(self, data: bytes) -> None:
+        """Let the protocol have what the other side sent, unless it does not read."""
+        if not (self.ended or self.paused):
+            self.protocol.data_received(data)
+
+
+class SilentVoice:
+    """Tells nobody."""
+
+    def starved(self, pool: Pool[Endpoint, Exchange]) -> None:
+        """Requests wait."""
+
+    def drained(self, instance: str) -> None:
+        """Nothing is in flight."""
+
+    def unreachable(self, instance: str, failures: int, reason: str) -> None:
+        """Connecting failed."""
+
+
+class MemoryEndpoint(Endpoint):
+    """An instance whose connections are made, or fail, when they are told to."""
+
+    __slots__ = ("transports", "waiting")
+
+    def __init__(self, route: link.InstanceRoute) -> None:
+        super().__init__(route)
+        self.transports: list[Transport] = []
+        self.waiting: list[Exchange] = []
+
+    def connect(self, exchange: Exchange) -> None:
+        """Note that a connection is wanted."""
+        self.waiting.append(exchange)
+
+    def cancel(self, exchange: Exchange) -> bool:
+        """It is not wanted any more."""
+        if exchange not in self.waiting:
+            return False
+        self.waiting.remove(exchange)
+        return True
+
+    def answer_connects(self, *, succeed: bool) -> None:
+        """Let the connections that are wanted now come about, or fail."""
+        waiting, self.waiting = self.waiting, []
+        for exchange in waiting:
+            if not succeed:
+                exchange.unreachable("refused", len(CONNECT_PAUSES), monotonic_ns())
+                continue
+            upstream = UpstreamConnection(self)
+            self.transports.append(Transport(upstream))
+            exchange.upstream = upstream
+            exchange.on_connected(upstream)
+
+
+class Wire:
+    """A service with one instance, and clients one after another."""
+
+    def __init__(self, concurrency: int = 1) -> None:
+        self.dispatch = Dispatch(SilentVoice())
+        service = link.ServiceRoute(name="a", splits=(link.Split(revision="r", percent=100),))
+        revision = link.RevisionRoute(name="r", service="a", concurrency=concurrency)
+        routes = link.Routes(services=(service,), revisions=(revision,), default_service="a")
+        self.dispatch.apply_routes(routes, 0)
+        route = link.InstanceRoute(id="i", revision="r", host="127.0.0.1", port=1)
+        self.endpoint = MemoryEndpoint(route)
+        self.pool = self.dispatch.pools["r"]
+        self.pool.add(self.endpoint, 0)
+
+    def client(self) -> Transport:
+        """Return a new client's connection."""
+        return Transport(ClientConnection(self.dispatch))
+
+    def leaks(self) -> list[str]:
+        """Return what is still held although no connection is left."""
+        held = {
+            "in flight": self.pool.counts.in_flight,
+            "in flight on the instance": self.endpoint.in_flight,
+            "queued": self.pool.counts.queued + len(self.pool.queue),
+            "retries": self.pool.budget.used,
+            "clients": len(self.dispatch.clients),
+            "connections": len(self.endpoint.connections),
+            "idle connections": len(self.endpoint.idle),
+            "connections being made": len(self.endpoint.waiting),
+        }
+        return [f"{count} {what}" for what, count in held.items() if count]
