@@ -213,6 +213,9 @@ def _domains(options: Options) -> tuple[str, ...]:
 
 def _worker_command(options: Options) -> Callable[[str], list[str]]:
     socket = options.state / "link.sock"
-    return worker_command(
-        socket, str(options.http), _domains(options), options.log_format, options.tls
-    )
+    flags = ["--access-log", options.access_log, "--tunnel-idle", str(options.tunnel_idle)]
+    if options.server_timing:
+        flags.append("--server-timing")
+    for certificate, key in options.tls:
+        flags += ["--tls-cert", str(certificate), "--tls-key", str(key)]
+    return worker_command(socket, str(options.http), _domains(options), options.log_format, flags)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 RuntimeChoice = Literal["auto", "docker", "process", "oci"]
+AccessLog = Literal["off", "json", "common"]
 LogFormat = Literal["text", "json"]
 
 
@@ -44,4 +45,7 @@ class Options:
     default_service: str = ""  # serves hosts that name no service
     log_format: LogFormat = "text"
     workers: int = 1
+    access_log: AccessLog = "off"
+    server_timing: bool = False  # responses say where the time went
+    tunnel_idle: float = 0.0  # seconds after which a tunnel that nobody uses ends; 0: never
     tls: tuple[tuple[Path, Path], ...] = ()  # certificate and key of each name that is served

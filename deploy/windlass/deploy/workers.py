@@ -257,17 +257,11 @@ def _place(worker: str) -> str:
 
 
 def worker_command(
-    socket: Path,
-    http: str,
-    domains: Iterable[str],
-    log_format: str,
-    tls: Iterable[tuple[Path, Path]] = (),
+    socket: Path, http: str, domains: Iterable[str], log_format: str, flags: Iterable[str] = ()
 ) -> Callable[[str], list[str]]:
     """Return the command line of a worker, as a function of its name."""
     words = [sys.executable, "-m", "windlass.router", "--link", str(socket), "--http", http]
     for domain in domains:
         words += ["--domain", domain]
-    for certificate, key in tls:
-        words += ["--tls-cert", str(certificate), "--tls-key", str(key)]
-    words += ["--log-format", log_format]
+    words += ["--log-format", log_format, *flags]
     return lambda name: [*words, "--worker", name]

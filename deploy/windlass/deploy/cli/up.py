@@ -10,7 +10,7 @@ import click
 from windlass.deploy.options import ListenAddress, Options, default_state
 
 if TYPE_CHECKING:
-    from windlass.deploy.options import LogFormat, RuntimeChoice
+    from windlass.deploy.options import AccessLog, LogFormat, RuntimeChoice
 
 
 def _address(ctx: click.Context, param: click.Parameter, value: str) -> ListenAddress:
@@ -71,6 +71,23 @@ def _address(ctx: click.Context, param: click.Parameter, value: str) -> ListenAd
     help="Router processes.",
 )
 @click.option(
+    "--access-log",
+    type=click.Choice(["off", "json", "common"]),
+    default="off",
+    show_default=True,
+    help="A line on stdout for each request.",
+)
+@click.option(
+    "--server-timing", is_flag=True, help="Responses say where the time went, and their request id."
+)
+@click.option(
+    "--tunnel-idle",
+    type=click.FloatRange(min=0.0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Ends a WebSocket through which nothing passes; 0: never.",
+)
+@click.option(
     "--tls-cert",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
@@ -93,6 +110,9 @@ def command(
     default_service: str,
     log_format: LogFormat,
     workers: int,
+    access_log: AccessLog,
+    server_timing: bool,
+    tunnel_idle: float,
     tls_cert: tuple[Path, ...],
     tls_key: tuple[Path, ...],
 ) -> None:
@@ -112,6 +132,9 @@ def command(
         default_service=default_service,
         log_format=log_format,
         workers=workers,
+        access_log=access_log,
+        server_timing=server_timing,
+        tunnel_idle=tunnel_idle,
         tls=tuple(zip(tls_cert, tls_key, strict=True)),
     )
     try:
