@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from decimal import Decimal
 
 from windlass.billing.bill import money
-
-if TYPE_CHECKING:
-    from decimal import Decimal
 
 NOTHING = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -61,7 +58,8 @@ def times(own: Decimal, other: Decimal) -> str:
     if not own or not other:
         return ""
     ratio = other / own
-    return f"{ratio:.1f}{TIMES}" if ratio < 100 else f"{ratio:,.0f}{TIMES}"
+    digits = 2 if ratio < Decimal("0.1") else 1 if ratio < 100 else 0
+    return f"{ratio:,.{digits}f}{TIMES}"
 
 
 def quantity(value: Decimal) -> str:
