@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from windlass.autoscaler.decide import Kind
+from windlass.autoscaler.fleet import Past
 from windlass.model.instance import Exit, State
 from windlass.model.service import Container, Limits, Mode
 from windlass.runtime.base import Start, StartFailed
@@ -333,11 +334,25 @@ async def test_instances_of_an_earlier_platform_are_adopted_or_stopped(world: Wo
         await left_behind(world, NAME, name)
     await left_behind(world, "gone-00001", "unknown")
     world.runtime.deafen("deaf")
-    await world.autoscaler.adopt({NAME: known})
+    await world.autoscaler.adopt({NAME: known}, {})
     assert [(each.id, each.state) for each in world.audience.changes] == [("sound", State.READY)]
     await asyncio.sleep(1)
     assert world.runtime.signalled == ["deaf", "unknown"]
     assert world.runtime.known == ["sound"]
+
+
+async def test_what_an_earlier_platform_knew_of_an_instance_goes_on(world: World) -> None:
+    world.behaviour = Behaviour()
+    for name in ("busy", "leaving", "booting"):
+        await left_behind(world, NAME, name)
+    for name in ("busy", "booting"):
+        world.runtime.deafen(name)
+    past = {"busy": Past(100, 200), "leaving": Past(100, 200, 300), "booting": Past(100)}
+    await world.autoscaler.adopt({NAME: world.revision()}, past)
+    [adopted] = world.audience.changes
+    assert (adopted.id, adopted.started, adopted.ready) == ("busy", 100, 200)
+    await asyncio.sleep(1)
+    assert world.runtime.known == ["busy"]
 
 
 async def test_adopted_instances_stay_until_their_demand_is_known(world: World) -> None:
@@ -345,7 +360,7 @@ async def test_adopted_instances_stay_until_their_demand_is_known(world: World) 
     world.add()
     for number in range(3):
         await left_behind(world, NAME, f"hello-{number}")
-    await world.autoscaler.adopt({NAME: world.revision()})
+    await world.autoscaler.adopt({NAME: world.revision()}, {})
     await world.hold(50, in_flight=100)
     assert world.count(State.READY) == 3
     await world.hold(30, in_flight=100)

@@ -50,14 +50,19 @@ class Recorder:
     def __init__(self) -> None:
         self.heard: asyncio.Queue[object] = asyncio.Queue()
 
-    def snapshot(self) -> Iterable[link.ToWorker]:
+    def snapshot(self, known: Iterable[str]) -> Iterable[link.ToWorker]:
         yield link.Routes(services=(), revisions=())
         yield link.InstanceGone("told-at-hello")
 
-    def starved(self, message: object) -> None:
+    def starved(self, worker: str, message: object) -> None:
         self.heard.put_nowait(message)
 
-    drained = unreachable = reported = starved
+    drained = starved
+
+    def unreachable(self, message: object) -> None:
+        self.heard.put_nowait(message)
+
+    reported = unreachable
 
     def worker_gone(self, worker: str) -> None:
         self.heard.put_nowait(worker)
@@ -130,6 +135,31 @@ async def test_a_worker_of_an_earlier_node_is_taken_over(
     assert (tmp_path / "worker-1.pid").read_text() == str(left.pid)
     await workers.close(1.0)
     assert await left.wait() == 0
+
+
+@pytest.mark.slow
+async def test_a_worker_with_other_options_is_replaced(tmp_path: Path, recorder: Recorder) -> None:
+    left = await asyncio.create_subprocess_exec(*command(tmp_path)("worker-1"), "--other")
+    (tmp_path / "worker-1.pid").write_text(str(left.pid))
+    workers = Workers(tmp_path, command(tmp_path), recorder)
+    await workers.open(1)
+    assert await left.wait() == 0
+    assert (tmp_path / "worker-1.pid").read_text() != str(left.pid)
+    await workers.close(1.0)
+
+
+@pytest.mark.slow
+async def test_a_worker_beyond_the_number_wanted_is_let_go(
+    tmp_path: Path, recorder: Recorder
+) -> None:
+    left = await asyncio.create_subprocess_exec(*command(tmp_path)("worker-2"))
+    (tmp_path / "worker-2.pid").write_text(str(left.pid))
+    workers = Workers(tmp_path, command(tmp_path), recorder)
+    await workers.open(1)
+    assert await left.wait() == 0
+    assert not (tmp_path / "worker-2.pid").exists()
+    assert workers.places == {"worker-1"}
+    await workers.close(1.0)
 
 
 @pytest.mark.slow

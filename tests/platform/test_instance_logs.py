@@ -122,3 +122,19 @@ async def test_a_slow_follower_is_told_what_it_missed(
         logs.append("shop", "a", Printed(float(number), str(number)))
     seen = [(await anext(following)).text for _ in range(3)]
     assert seen == ["(3 lines were missed here)", "4", "5"]
+
+
+def test_lines_that_an_earlier_run_kept_are_not_kept_again(
+    logs: InstanceLogs, tmp_path: Path
+) -> None:
+    lines = [Printed(1.1, "one"), Printed(1.2, "two"), Printed(1.3, "three")]
+    for line in lines[:2]:
+        logs.append("shop", "a", line)
+    later = InstanceLogs(tmp_path / "logs")
+    later.resume("shop", "a")
+    later.resume("shop", "b")  # has printed nothing yet
+    for line in lines:
+        later.append("shop", "a", line)
+    later.append("shop", "b", Printed(1.0, "zero"))
+    later.close_all()
+    assert _texts(logs.read("shop", 10)) == ["zero", "one", "two", "three"]

@@ -359,11 +359,11 @@ def test_an_instance_that_vanished_while_the_platform_was_down_ends_where_it_was
     meter.changed(_instance(started=0, ready=0))
     ledger.append(meter.flush(5 * SECOND, YEAR_2026))
     meter = _meter(_revision(), ledger.load(), now=60 * SECOND)
-    assert meter.alive() == {"shop-00001-a"}
+    assert meter.alive().keys() == {"shop-00001-a"}
     meter.vanished("shop-00001-a")
     ledger.append(meter.flush(61 * SECOND, YEAR_2026))
     assert ledger.usage(0, 4e9).total().idle == 5 * SECOND
-    assert meter.alive() == set()
+    assert meter.alive() == {}
 
 
 def test_an_instance_that_outlived_a_crash_is_billed_through_it() -> None:
@@ -387,7 +387,7 @@ def test_after_a_restart_of_the_machine_lives_end_where_they_were_last_seen(tmp_
     ledger.close()
     ledger = Ledger(path, boot="two")
     meter = _meter(_revision(), ledger.load(), now=7)
-    assert meter.alive() == set()
+    assert meter.alive() == {}
     ledger.append(meter.flush(SECOND, YEAR_2026))
     total = ledger.usage(0, 4e9).total()
     assert (total.startup, total.rounding_100ms) == (950 * MILLISECOND, 50 * MILLISECOND)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
     from windlass.runtime.base import Ended, Running
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What an earlier platform knew of an instance; moments in ns, None: not yet."""
+
+    started: int
+    ready: int | None = None
+    stopping: int | None = None  # SIGTERM was sent
 
 
 class Fleet:
@@ -56,9 +66,9 @@ class Fleet:
         )
         self._live(Life(instance, revision, self._around))
 
-    async def adopt(self, running: Running, revision: Revision | None) -> None:
-        """Take over an instance that runs and answers; stop any other."""
-        if revision and await self._around.answers(revision.template.container, running.address):
+    async def adopt(self, running: Running, revision: Revision | None, past: Past | None) -> None:
+        """Take over an instance that runs and was ready, or is now; stop any other."""
+        if revision and await self._is_of_use(running, revision, past):
             now = self._around.clock()
             instance = Instance(
                 id=running.instance,
@@ -66,14 +76,21 @@ class Fleet:
                 service=revision.service,
                 state=State.READY,
                 address=running.address,
-                started=now,
-                ready=now,
+                started=past.started if past else now,
+                ready=past.ready if past and past.ready is not None else now,
                 reason="found running",
             )
             self._live(Life(instance, revision, self._around))
         else:
             self._strays[running.instance] = asyncio.get_running_loop().create_future()
             self._errand(self._end_stray(running.instance))
+
+    async def _is_of_use(self, running: Running, revision: Revision, past: Past | None) -> bool:
+        if past and past.stopping is not None:
+            return False
+        if past and past.ready is not None:
+            return True  # routers serve requests there, and say so if it is deaf
+        return await self._around.answers(revision.template.container, running.address)
 
     def drain(self, instance: str, reason: str) -> None:
         """Give a ready instance no new request; stop it when it has none."""

@@ -16,7 +16,7 @@ import structlog
 
 from windlass.autoscaler import probe
 from windlass.autoscaler.decide import Decision, Observation, decide, taking_over
-from windlass.autoscaler.fleet import Fleet
+from windlass.autoscaler.fleet import Fleet, Past
 from windlass.autoscaler.life import Surroundings
 from windlass.autoscaler.reconcile import (
     SOUND_AFTER,
@@ -193,8 +193,12 @@ class Autoscaler:
         scaled = self._scaled.get(revision)
         return list(scaled.explained) if scaled else []
 
-    async def adopt(self, revisions: Mapping[str, Revision]) -> None:
-        """Take over what an earlier platform left running; stop what is unknown or deaf.
+    async def adopt(self, revisions: Mapping[str, Revision], known: Mapping[str, Past]) -> None:
+        """Take over what an earlier platform left running; stop what is of no use.
+
+        Args:
+            revisions: those that may have instances.
+            known: what the earlier platform knew, by instance.
 
         Raises:
             RuntimeUnavailable: the engine does not answer.
@@ -202,8 +206,12 @@ class Autoscaler:
         found = await self._runtime.adopt()
         self._held = True  # none is surplus before all are known
         try:
-            adopted = (self._fleet.adopt(each, revisions.get(each.revision)) for each in found)
-            await asyncio.gather(*adopted)
+            await asyncio.gather(
+                *(
+                    self._fleet.adopt(each, revisions.get(each.revision), known.get(each.instance))
+                    for each in found
+                )
+            )
         finally:
             self._held = False
         for name in self._scaled:

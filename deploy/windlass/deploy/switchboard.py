@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from windlass.billing.recent import RecentBusy
+from windlass.deploy.levels import Level, Levels
 from windlass.model.instance import ENDED, Instance, State
 from windlass.model.service import Mode
 from windlass.router import link
@@ -55,7 +56,9 @@ class Switchboard:
         self._published: link.Routes | None = None
         self.instances: dict[str, Instance] = {}  # those that live
         self.ended: dict[str, deque[Instance]] = {}  # service -> those that ended lately
-        self.in_flight: dict[str, int] = {}  # instance -> requests now
+        self.in_flight: dict[str, int] = {}  # instance -> requests now, through all workers
+        self._levels = Levels()
+        self._undrained: dict[str, set[str]] = {}  # draining instance -> workers that still use it
         self.requests: Counter[str] = Counter()  # instance -> requests served
         self.recent = RecentBusy()
 
@@ -85,6 +88,8 @@ class Switchboard:
         if instance.state in ENDED:
             self.instances.pop(instance.id, None)
             self.in_flight.pop(instance.id, None)
+            self._levels.forget_instance(instance.id)
+            self._undrained.pop(instance.id, None)
             self._counters.instance_gone(instance.id)
             self._logs.close(instance.service, instance.id)
             kept = self.ended.setdefault(instance.service, deque(maxlen=ENDED_KEPT))
@@ -93,9 +98,13 @@ class Switchboard:
                 self.recent.forget(kept[0].id)
             kept.append(instance)
         else:
+            if instance.state is State.READY and instance.id not in self.instances:
+                self._resume_log(instance)
             self.instances[instance.id] = instance
         if instance.state is State.READY:
             self.publish()  # how long requests may wait follows how long starts take
+        if instance.state is State.DRAINING:
+            self._undrained[instance.id] = set(self._workers.places)
         if message := self._told_workers(instance):
             self._workers.send(message)
         self.event(
@@ -106,6 +115,19 @@ class Switchboard:
             message=_told(instance),
             level="warning" if instance.state is State.FAILED else "info",
         )
+
+    def vanished(self, instance: str) -> None:
+        """Keep with the service that an instance ended while no platform watched it."""
+        revision = instance.rpartition("-")[0]
+        if known := self._revisions.get(revision):
+            self.event(
+                "InstanceVanished",
+                service=known.service,
+                revision=revision,
+                instance=instance,
+                message=f"{instance} ended while the platform was away: nobody knows how",
+                level="warning",
+            )
 
     def start_failed(self, revision: str, reason: str) -> None:
         """Tell workers that no instance comes up."""
@@ -130,23 +152,29 @@ class Switchboard:
 
     # From workers.
 
-    def snapshot(self) -> Iterable[link.ToWorker]:
-        """Return the routing table and every instance that has or may get requests."""
+    def snapshot(self, known: Iterable[str]) -> Iterable[link.ToWorker]:
+        """Return the routing table, the instances that serve, and which of `known` are no more."""
         self.publish()
         yield self._published or self._table()
+        for name in known:
+            if name not in self.instances:
+                yield link.InstanceGone(name, "it ended while the platform was away")
         for instance in self.instances.values():
-            if instance.state in (State.READY, State.DRAINING) and instance.address:
-                yield link.InstanceReady(self._route(instance))
-            if instance.state is State.DRAINING:
-                yield link.InstanceDraining(instance.id)
+            if message := self._told_workers(instance):
+                yield message
 
-    def starved(self, message: link.Starved) -> None:
+    def starved(self, worker: str, message: link.Starved) -> None:
         """Requests wait and no slot is free."""
-        self._autoscaler.starved(message.revision, message.queued, message.in_flight)
+        level = Level(message.in_flight, message.queued)
+        of_all = self._levels.set_revision(worker, message.revision, level)
+        self._autoscaler.starved(message.revision, of_all.queued, of_all.in_flight)
 
-    def drained(self, message: link.InstanceDrained) -> None:
-        """A draining instance has nothing in flight."""
-        self._autoscaler.drained(message.instance)
+    def drained(self, worker: str, message: link.InstanceDrained) -> None:
+        """A draining instance has nothing in flight through this worker."""
+        waiting = self._undrained.get(message.instance, set())
+        waiting.discard(worker)
+        if not waiting:
+            self._autoscaler.drained(message.instance)
 
     def unreachable(self, message: link.InstanceUnreachable) -> None:
         """An instance does not take connections."""
@@ -156,15 +184,16 @@ class Switchboard:
         """Count a stretch of time that a worker served."""
         if not self._metering.count(message):
             return
+        place = message.worker.partition(".")[0]
         for instance in message.instances:
-            self.in_flight[instance.id] = instance.in_flight
+            in_flight = self._levels.set_instance(place, instance.id, instance.in_flight)
+            self._loaded(instance.id, in_flight)
             self.requests[instance.id] += instance.requests
-            self._autoscaler.loaded(instance.id, instance.in_flight)
             self.recent.take(message.worker, instance.id, instance.busy, instance.busy_since)
         for seen in message.revisions:
-            self._autoscaler.seen(
-                seen.name, message.begin, message.end, seen.in_flight, seen.queued, seen.demand
-            )
+            level = Level(seen.in_flight, seen.queued)
+            of_all = self._levels.set_revision(place, seen.name, level)
+            self._autoscaler.seen(seen.name, message.begin, message.end, *of_all, seen.demand)
             if revision := self._revisions.get(seen.name):
                 self._counters.count_report(
                     worker=message.worker,
@@ -179,11 +208,30 @@ class Switchboard:
                 )
 
     def worker_gone(self, worker: str) -> None:
-        """A worker ended; its requests are lost."""
+        """A worker ended; its requests are lost, and nothing of it is in flight any more."""
+        now = time.monotonic_ns()
         self._metering.meter.worker_gone(worker)
-        self.recent.worker_gone(worker, time.monotonic_ns())
+        self.recent.worker_gone(worker, now)
+        instances, revisions = self._levels.worker_gone(worker)
+        for name, in_flight in instances.items():
+            self._loaded(name, in_flight)
+        for name, level in revisions.items():
+            self._autoscaler.seen(name, now, now, *level, 0)
+        for name in list(self._undrained):
+            self.drained(worker, link.InstanceDrained(name))
         self._counters.worker_gone(worker)
         self.event("WorkerLost", message=f"router {worker} ended and is replaced", level="warning")
+
+    def _loaded(self, instance: str, in_flight: int) -> None:
+        if instance in self.instances:  # a last report may come after the end
+            self.in_flight[instance] = in_flight
+            self._autoscaler.loaded(instance, in_flight)
+
+    def _resume_log(self, instance: Instance) -> None:
+        try:
+            self._logs.resume(instance.service, instance.id)
+        except OSError as error:
+            log.error("instances' output is not kept", why=str(error))
 
     def _told_workers(self, instance: Instance) -> link.ToWorker | None:
         """Return what workers must know of an instance's new state."""

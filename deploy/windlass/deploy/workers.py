@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 BIND_FAILED = 3  # a worker's exit code when it cannot listen: starting it again would not help
 TAKE_OVER = 5.0  # seconds that a worker left by an earlier node has to say hello
+DISMISSED = 10.0  # seconds that a worker which is not wanted any more has to finish its requests
 RESTART_PAUSE = 0.5  # seconds before a crashed worker is replaced, so that a broken one cannot spin
 MAX_BACKLOG = 16 * 1024**2  # bytes waiting for a worker that no longer reads its link
 
@@ -34,14 +35,14 @@ MAX_BACKLOG = 16 * 1024**2  # bytes waiting for a worker that no longer reads it
 class Listener(Protocol):
     """Who hears what workers say. Synchronous: links are read one message at a time."""
 
-    def snapshot(self) -> Iterable[link.ToWorker]:
-        """Return all that a worker must know when it (re)connects."""
+    def snapshot(self, known: Iterable[str]) -> Iterable[link.ToWorker]:
+        """Return all that a worker must know when it (re)connects; it knows these instances."""
 
-    def starved(self, message: link.Starved) -> None:
+    def starved(self, worker: str, message: link.Starved) -> None:
         """Requests wait and no slot is free."""
 
-    def drained(self, message: link.InstanceDrained) -> None:
-        """A draining instance has nothing in flight."""
+    def drained(self, worker: str, message: link.InstanceDrained) -> None:
+        """A draining instance has nothing in flight through this worker."""
 
     def unreachable(self, message: link.InstanceUnreachable) -> None:
         """An instance does not take connections."""
@@ -72,6 +73,7 @@ class Workers:
         self._listener = listener
         self._links: dict[str, asyncio.StreamWriter] = {}
         self._said_hello: dict[str, asyncio.Event] = {}
+        self._own_names: dict[str, str] = {}  # of the process at each place that said hello last
         self._watches: list[asyncio.Task[None]] = []
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._server: asyncio.Server | None = None
@@ -91,8 +93,10 @@ class Workers:
         self.socket.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._serve, self.socket)
         self.socket.chmod(0o600)
-        for number in range(1, count + 1):
-            name = f"worker-{number}"
+        names = [f"worker-{number}" for number in range(1, count + 1)]
+        for left in {path.stem for path in self._state.glob("worker-*.pid")}.difference(names):
+            await self._let_go(left)
+        for name in names:
             self._said_hello[name] = asyncio.Event()
             if not await self._take_over(name):
                 await self._start(name)
@@ -111,39 +115,65 @@ class Workers:
         if writer := self._links.get(_place(worker)):
             writer.write(link.encode(link.Acknowledge(sequence)))
 
+    @property
+    def places(self) -> frozenset[str]:
+        """Every worker that serves or may serve requests, linked now or not."""
+        return frozenset(self._said_hello)
+
     async def close(self, grace: float) -> None:
         """Drain every worker; kill what is left after `grace` seconds."""
         self._stopping = True
-        self.send(link.Drain(grace))
-        deadline = asyncio.get_running_loop().time() + grace + 2.0
-        for name in list(self._said_hello):
-            remaining = deadline - asyncio.get_running_loop().time()
-            try:
-                await asyncio.wait_for(self._ended(name), max(0.1, remaining))
-            except TimeoutError:
-                log.warning("worker did not end in time, killed", worker=name)
-                self._kill(name)
-                await self._ended(name)
-            self._pid_file(name).unlink(missing_ok=True)
+        await asyncio.gather(*(self._drain(name, grace) for name in self._said_hello))
         for watch in self._watches:
             watch.cancel()
         if self._server:
             self._server.close()
         self.socket.unlink(missing_ok=True)
 
+    async def _drain(self, name: str, grace: float) -> None:
+        """End one worker, and wait until it is gone."""
+        if writer := self._links.get(name):
+            writer.write(link.encode(link.Drain(grace)))
+        else:
+            self._signal(name, signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._ended(name), grace + 2.0)
+        except TimeoutError:
+            log.warning("worker did not end in time, killed", worker=name)
+            self._signal(name, signal.SIGKILL)
+            await self._ended(name)
+        self._pid_file(name).unlink(missing_ok=True)
+
+    async def _let_go(self, name: str) -> None:
+        """End a worker of an earlier node that had more of them; its reports are heard first."""
+        self._said_hello[name] = asyncio.Event()
+        if self._left_running(name) is not None and await self._says_hello(name):
+            log.info("worker is not wanted any more", worker=name)
+            await self._drain(name, DISMISSED)
+        self._pid_file(name).unlink(missing_ok=True)
+        del self._said_hello[name]
+
     async def _take_over(self, name: str) -> bool:
         pid = self._left_running(name)
-        if pid is None:
+        if pid is None or not await self._says_hello(name):
             return False
-        try:
-            await asyncio.wait_for(self._said_hello[name].wait(), TAKE_OVER)
-        except TimeoutError:
-            log.warning("worker of an earlier run does not answer, killed", worker=name, pid=pid)
-            self._kill(name)
-            await self._ended(name)
+        if _words(pid) != self._command(self._own_names[name]):
+            log.info("worker of an earlier run has other options, replaced", worker=name, pid=pid)
+            await self._drain(name, DISMISSED)
             return False
         log.info("worker taken over", worker=name, pid=pid)
         self._watches.append(asyncio.create_task(self._watch_taken_over(name)))
+        return True
+
+    async def _says_hello(self, name: str) -> bool:
+        """Wait for a worker of an earlier node; kill one that says nothing."""
+        try:
+            await asyncio.wait_for(self._said_hello[name].wait(), TAKE_OVER)
+        except TimeoutError:
+            log.warning("worker of an earlier run does not answer, killed", worker=name)
+            self._signal(name, signal.SIGKILL)
+            await self._ended(name)
+            return False
         return True
 
     async def _start(self, name: str) -> None:
@@ -196,12 +226,12 @@ class Workers:
         while self._left_running(name) is not None:  # noqa: ASYNC110  (not our child: only its pid tells)
             await asyncio.sleep(0.1)
 
-    def _kill(self, name: str) -> None:
+    def _signal(self, name: str, number: signal.Signals) -> None:
         process = self._processes.get(name)
         pid = process.pid if process else self._left_running(name)
-        if pid is not None:
+        if pid is not None and not (process and process.returncode is not None):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
 
     def _pid_file(self, name: str) -> Path:
         return self._state / f"{name}.pid"
@@ -209,12 +239,11 @@ class Workers:
     def _left_running(self, name: str) -> int | None:
         try:
             pid = int(self._pid_file(name).read_text())
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                words = file.read().split(b"\0")
+            words = _words(pid)
         except (OSError, ValueError):
             return None
         # A pid may be another process's by now: ours names its link.
-        return pid if str(self.socket).encode() in words else None
+        return pid if str(self.socket) in words else None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         name = ""
@@ -223,12 +252,13 @@ class Workers:
             if not isinstance(hello, link.Hello) or _place(hello.worker) not in self._said_hello:
                 return
             name = _place(hello.worker)
-            for message in self._listener.snapshot():
+            for message in self._listener.snapshot(hello.instances):
                 writer.write(link.encode(message))
             self._links[name] = writer
+            self._own_names[name] = hello.worker
             self._said_hello[name].set()
             while True:
-                self._dispatch(await link.read_for_node(reader))
+                self._dispatch(name, await link.read_for_node(reader))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the worker ended or will be back: its process is watched elsewhere
         except msgspec.DecodeError as error:
@@ -238,12 +268,12 @@ class Workers:
                 del self._links[name]
             writer.close()
 
-    def _dispatch(self, message: link.ToNode) -> None:
+    def _dispatch(self, worker: str, message: link.ToNode) -> None:
         match message:
             case link.Starved():
-                self._listener.starved(message)
+                self._listener.starved(worker, message)
             case link.InstanceDrained():
-                self._listener.drained(message)
+                self._listener.drained(worker, message)
             case link.InstanceUnreachable():
                 self._listener.unreachable(message)
             case link.Report():
@@ -254,6 +284,15 @@ class Workers:
 
 def _place(worker: str) -> str:
     return worker.partition(".")[0]
+
+
+def _words(pid: int) -> list[str]:
+    """Return a process's command line, nothing if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().decode(errors="replace").split("\0")[:-1]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def worker_command(

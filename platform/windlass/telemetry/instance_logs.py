@@ -54,11 +54,14 @@ class InstanceLogs:
         self._max_file = max_file
         self._files: OrderedDict[tuple[str, str], BinaryIO] = OrderedDict()
         self._followers: dict[str, set[_Follower]] = {}
+        self._kept_to: dict[tuple[str, str], int] = {}  # ns of the last line of an earlier run
 
     def append(self, service: str, instance: str, line: Printed) -> None:
         """Keep a line."""
         text = line.text.replace("\n", " ")
         stamp = round(line.time * 1_000_000_000)
+        if stamp <= self._kept_to.get((service, instance), 0):
+            return
         file = self._open(service, instance)
         file.write(f"{stamp} {line.stream} {text}\n".encode(errors="replace"))
         file.flush()
@@ -68,6 +71,14 @@ class InstanceLogs:
             path.replace(path.with_suffix(".log.old"))
         for follower in self._followers.get(service, ()):
             follower.put(Line(line.time, instance, line.stream, text))
+
+    def resume(self, service: str, instance: str) -> None:
+        """Go on with an instance of an earlier run: lines that are kept already are not again."""
+        newest = self._path(service, instance)
+        for path in (newest, newest.with_suffix(".log.old")):
+            if path.exists() and (lines := _last_lines(path, 1)):
+                self._kept_to[service, instance] = int(lines[0].split(b" ", 1)[0])
+                return
 
     def read(self, service: str, last: int, instance: str | None = None) -> list[Line]:
         """Return the last lines of a service, or of one of its instances, in the order of time."""
@@ -100,6 +111,7 @@ class InstanceLogs:
 
     def close(self, service: str, instance: str) -> None:
         """Close an instance's file: nothing more is expected of it. Another line opens it again."""
+        self._kept_to.pop((service, instance), None)
         if file := self._files.pop((service, instance), None):
             file.close()
 
