@@ -355,6 +355,17 @@ async def test_what_an_earlier_platform_knew_of_an_instance_goes_on(world: World
     assert world.runtime.known == ["busy"]
 
 
+async def test_no_instance_is_started_in_place_of_one_that_will_be_adopted(world: World) -> None:
+    world.behaviour = Behaviour()
+    await left_behind(world, NAME, "hello-0")
+    world.autoscaler.hold()
+    world.add(min_instances=2)
+    await world.autoscaler.adopt({NAME: world.revision(min_instances=2)}, {})
+    await asyncio.sleep(1)
+    assert len(world.runtime.starts) == 2
+    assert world.count(State.READY) == 2
+
+
 async def test_adopted_instances_stay_until_their_demand_is_known(world: World) -> None:
     world.behaviour = Behaviour()
     world.add()

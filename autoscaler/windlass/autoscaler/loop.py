@@ -193,6 +193,10 @@ class Autoscaler:
         scaled = self._scaled.get(revision)
         return list(scaled.explained) if scaled else []
 
+    def hold(self) -> None:
+        """Decide nothing until `adopt` has found what runs already."""
+        self._held = True
+
     async def adopt(self, revisions: Mapping[str, Revision], known: Mapping[str, Past]) -> None:
         """Take over what an earlier platform left running; stop what is of no use.
 
@@ -203,9 +207,9 @@ class Autoscaler:
         Raises:
             RuntimeUnavailable: the engine does not answer.
         """
-        found = await self._runtime.adopt()
-        self._held = True  # none is surplus before all are known
+        self.hold()  # none is missing and none is surplus before all are known
         try:
+            found = await self._runtime.adopt()
             await asyncio.gather(
                 *(
                     self._fleet.adopt(each, revisions.get(each.revision), known.get(each.instance))

@@ -135,6 +135,7 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
 
     switchboard.join(autoscaler, workers, table)
     control.join(autoscaler, switchboard.publish, switchboard.event, platform.view)
+    autoscaler.hold()
     control.load()
     stack.push_async_callback(metering.flush)
     await _take_over(autoscaler, control, meter, switchboard)
