@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.platform.oci.containers import Rig, fetch
 
-from windlass.runtime.oci import Oci
+from windlass.runtime.base import RuntimeUnavailable
+from windlass.runtime.oci import Oci, subnet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +46,19 @@ async def test_a_new_platform_takes_over_what_runs(tmp_path: Path, image: str) -
     await second.driver.remove(running.instance)
     await second.driver.close()
     assert containers(tmp_path) == []
+
+
+async def test_a_frozen_instance_is_taken_over_and_runs_on(tmp_path: Path, image: str) -> None:
+    first = Rig(await opened(tmp_path), image, tmp_path)
+    running = await first.start()
+    await fetch(running.address.host, running.address.port)
+    await first.driver.freeze(running.instance)
+    await first.driver.close()
+    second = Rig(await opened(tmp_path), image, tmp_path)
+    assert await second.driver.adopt() == [running]
+    assert (await fetch(running.address.host, running.address.port)).endswith(b"hello\n")
+    await second.driver.remove(running.instance)
+    await second.driver.close()
 
 
 async def test_a_log_and_an_exit_code_survive_the_platform(tmp_path: Path, image: str) -> None:
@@ -124,6 +138,24 @@ async def test_an_instance_without_conmon_is_adopted(tmp_path: Path, image: str)
     await fetch(running.address.host, running.address.port)
     os.kill(first.conmon_of(running.instance), signal.SIGKILL)
     await first.driver.close()
+    second = Rig(await opened(tmp_path), image, tmp_path)
+    assert await second.driver.adopt() == [running]
+    await second.driver.remove(running.instance)
+    await second.driver.close()
+
+
+async def test_a_machine_that_refuses_says_so_and_leaves_what_runs(
+    tmp_path: Path, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Rig(await opened(tmp_path), image, tmp_path)
+    running = await first.start()
+    await fetch(running.address.host, running.address.port)
+    await first.driver.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(subnet, "rules", lambda *_: "no rules at all\n")
+        with pytest.raises(RuntimeUnavailable, match="iptables-restore"):
+            await opened(tmp_path)
+    assert (await fetch(running.address.host, running.address.port)).endswith(b"hello\n")
     second = Rig(await opened(tmp_path), image, tmp_path)
     assert await second.driver.adopt() == [running]
     await second.driver.remove(running.instance)

@@ -17,7 +17,10 @@ def v1(tmp_path: Path) -> Path:
     files = {
         "freezer": {"freezer.state": "THAWED"},
         "cpu": {"cpu.cfs_quota_us": "-1"},
-        "memory": {"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"},
+        "memory": {
+            "memory.limit_in_bytes": "1024\n",
+            "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+        },
     }
     for controller, contents in files.items():
         folder = tmp_path / controller / "windlass" / "box"
@@ -36,6 +39,7 @@ def v2(tmp_path: Path) -> Path:
     for name, text in {
         "cgroup.freeze": "0",
         "cpu.max": "max 100000",
+        "memory.max": "1024\n",
         "memory.events": "low 0\noom 1\noom_kill 3\noom_group_kill 0\n",
     }.items():
         (folder / name).write_text(text)
@@ -51,6 +55,7 @@ def test_version_1_freezes_thaws_limits_and_counts(v1: Path) -> None:
     groups.limit_cpu("box", 500)
     assert (v1 / "cpu/windlass/box/cpu.cfs_quota_us").read_text() == "50000"
     assert groups.memory_kills("box") == 2
+    assert groups.memory_limit("box") == 1024
     assert groups.limits_swap
 
 
@@ -63,6 +68,7 @@ def test_version_2_freezes_thaws_limits_and_counts(v2: Path) -> None:
     groups.limit_cpu("box", 500)
     assert (v2 / "windlass/box/cpu.max").read_text() == "50000 100000"
     assert groups.memory_kills("box") == 3
+    assert groups.memory_limit("box") == 1024
     assert groups.limits_swap
 
 

@@ -95,7 +95,7 @@ async def test_too_much_memory_ends_the_instance_and_says_so(rig: Rig) -> None:
     end = await rig.end_of(running.instance)
     assert end.out_of_memory
     assert end.signal == signal.SIGKILL
-    assert "memory" in end.reason
+    assert end.reason == "out of memory: the limit is 32 MiB"
 
 
 @pytest.mark.parametrize("folder", ["/tmp", "/www"])

@@ -53,12 +53,50 @@ def test_a_bridge_has_a_name_that_the_kernel_takes(state: str) -> None:
     assert all(len(chain) <= 28 for _, _, chain in subnet.chains(subnet.name_of(state)))
 
 
+NETWORK = IPv4Network("10.200.0.0/22")
+SAVED = """*filter
+:FORWARD DROP [0:0]
+:wl0-forward - [0:0]
+:wl0-input - [0:0]
+-A INPUT -i wl0 -j wl0-input
+-A FORWARD -j wl0-forward
+COMMIT
+*nat
+:wl0-out - [0:0]
+-A POSTROUTING -j wl0-out
+COMMIT
+"""
+
+
 def test_the_rules_open_the_named_ports_and_reject_last() -> None:
-    text = subnet.rules("wl0", IPv4Network("10.200.0.0/22"), (8080,))
-    inward = [line for line in text.splitlines() if line.startswith("-A wl0-input")]
+    lines = subnet.rules("wl0", NETWORK, (8080,), "").splitlines()
+    inward = [line for line in lines if line.startswith("-A wl0-input")]
     assert any("--dport 8080" in line for line in inward)
     assert inward[-1] == "-A wl0-input -j REJECT"
-    assert "-A wl0-out -s 10.200.0.0/22 ! -o wl0 -j MASQUERADE" in text
+    assert "-A wl0-out -s 10.200.0.0/22 ! -o wl0 -j MASQUERADE" in lines
+
+
+def test_the_rules_are_led_to_once() -> None:
+    def jumps(saved: str) -> set[str]:
+        lines = subnet.rules("wl0", NETWORK, (), saved).splitlines()
+        return {line for line in lines if line.startswith("-I")}
+
+    assert jumps("") == {
+        "-I FORWARD -j wl0-forward",
+        "-I INPUT -i wl0 -j wl0-input",
+        "-I POSTROUTING -j wl0-out",
+    }
+    assert jumps(SAVED) == set()
+
+
+def test_what_there_is_is_taken_away_and_no_more() -> None:
+    lines = subnet.removal("wl0", SAVED).splitlines()
+    assert {line for line in lines if line[0] == "-"} == {
+        *("-D FORWARD -j wl0-forward", "-D INPUT -i wl0 -j wl0-input", "-D POSTROUTING -j wl0-out"),
+        *("-F wl0-forward", "-F wl0-input", "-F wl0-out"),
+        *("-X wl0-forward", "-X wl0-input", "-X wl0-out"),
+    }
+    assert subnet.removal("wl1", SAVED).split() == ["*filter", "COMMIT", "*nat", "COMMIT"]
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,15 @@ class Cgroups:
                     return int(count)
         return 0
 
+    def memory_limit(self, container: str) -> int:
+        """Return the bytes that the container may use.
+
+        Raises:
+            FileNotFoundError: there is no such container.
+        """
+        name = "memory.max" if self._unified else "memory.limit_in_bytes"
+        return int((self._folder("memory", container) / name).read_text())
+
     def names(self) -> set[str]:
         """Return the containers that have a cgroup in any hierarchy."""
         return {entry.name for top in self._tops() for entry in top.iterdir() if entry.is_dir()}

@@ -9,22 +9,22 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 
 from windlass.model.instance import Address, Exit
-from windlass.model.service import Container, Limits
+from windlass.model.service import MIB, Container, Limits
 from windlass.runtime.base import Ended, ImageMissing, Running, RuntimeUnavailable, StartFailed
 from windlass.runtime.oci import engine, logs, parts, seccomp, spec, subnet
 from windlass.runtime.oci.cgroups import Cgroups
-from windlass.runtime.oci.commands import CommandFailed
+from windlass.runtime.oci.commands import CommandFailed, to_its_end
 from windlass.runtime.oci.daemon import Daemon
 from windlass.runtime.oci.images import Images
 from windlass.runtime.oci.maker import Maker
 from windlass.runtime.oci.network import Network
+from windlass.runtime.oci.standby import Standby
 from windlass.runtime.oci.users import Identity, UnknownUser
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ class Oci:
         self._maker: Maker | None = None
         self._instances: dict[str, Sandbox] = {}
         self._found: list[Sandbox] = []
-        self._standby: dict[str, deque[Sandbox]] = defaultdict(deque)
-        self._standing = asyncio.Lock()
+        self._swept = False  # until then, what an earlier platform left may be in use
+        self._standby = Standby(self._make, self._discard)
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._ended: asyncio.Queue[Ended] = asyncio.Queue()
 
@@ -79,7 +79,8 @@ class Oci:
         try:
             await self._open(found)
         except (CommandFailed, OSError, subnet.NoFreeSubnet, msgspec.DecodeError) as error:
-            await self.close()
+            with contextlib.suppress(CommandFailed, OSError):  # the first fault is the one to tell
+                await self.close()
             raise RuntimeUnavailable(
                 "containers cannot be run here", f"{error}. Try --runtime docker"
             ) from error
@@ -98,10 +99,11 @@ class Oci:
         network = Network(
             self._folder / "network", self._state_id, found, ahead=self._ahead, ports=self._ports
         )
-        await network.open()
         folder = self._folder / "containers"
         self._maker = Maker(folder, chosen, images, network, self._cgroups, profile)
+        await network.open()
         self._found = await self._maker.sweep()
+        self._swept = True
         await network.prove()
         log.info("oci runtime open", runtime=chosen.runtime, bridge=network.bridge)
 
@@ -109,16 +111,16 @@ class Oci:
         """Let go of the instances, which live on; remove all that was made ahead."""
         if self._maker is None:
             return
-        for standing in self._standby.values():
-            while standing:
-                await self._discard(standing.popleft())
+        await self._standby.clear()
         for task in self._watches.values():
             task.cancel()
         await asyncio.gather(*self._watches.values(), return_exceptions=True)
         living = [*self._instances.values(), *self._found]
         for box in living:
             box.close()
-        await self._maker.network.close(in_use=bool(living))
+        self._watches, self._instances, self._found = {}, {}, []
+        await self._maker.network.close(in_use=bool(living) or not self._swept)
+        self._swept = False
         self._cgroups.close()
         self._maker = None
 
@@ -142,8 +144,7 @@ class Oci:
             StartFailed: nothing of it is left behind.
             ImageMissing: its image was removed and is not to be had.
         """
-        standing = self._standby[request.revision]
-        box = standing.popleft() if standing else None
+        box = self._standby.take(request.revision)
         try:
             box = box or await self._make(request)
             box.assign(request.instance)
@@ -168,17 +169,10 @@ class Oci:
             StartFailed: one could not be made.
             ImageMissing: the image is not to be had.
         """
-        async with self._standing:
-            standing = self._standby[request.revision]
-            while len(standing) > count:
-                await self._discard(standing.pop())
-            try:
-                while len(standing) < count:
-                    standing.append(await self._make(request))
-            except _START_FAULTS as error:
-                raise _failure(request, error) from error
-            if not standing:
-                del self._standby[request.revision]
+        try:
+            await self._standby.keep(request, count)
+        except _START_FAULTS as error:
+            raise _failure(request, error) from error
 
     def instances(self) -> list[str]:
         """Return the instances that were started or adopted and not yet removed."""
@@ -186,7 +180,7 @@ class Oci:
 
     def standing_by(self, revision: str) -> int:
         """Return how many containers of a revision stand by."""
-        return len(self._standby.get(revision, ()))
+        return self._standby.count(revision)
 
     async def signal_stop(self, instance: str) -> None:
         """Send SIGTERM; no fault if the instance is gone."""
@@ -215,13 +209,13 @@ class Oci:
 
     async def remove(self, instance: str) -> None:
         """Remove what is left of an instance, its log too; one that lives is killed."""
-        box = self._instances.get(instance)
-        if box is None:
-            return
+        if box := self._instances.pop(instance, None):
+            await to_its_end(self._remove(box))
+
+    async def _remove(self, box: Sandbox) -> None:
         if not box.ended.is_set():
-            self._signal(instance, signal.SIGKILL)
+            self._send(box, signal.SIGKILL)
             await box.ended.wait()
-        self._instances.pop(instance, None)
         await self._discard(box)
 
     async def ended(self) -> AsyncIterator[Ended]:
@@ -234,6 +228,7 @@ class Oci:
         found, self._found = self._found, []
         for box in found:
             self._instances[box.record.instance] = box
+            self._thaw(box)  # what it was when the earlier platform went, this one cannot know
             box.started.set()
             self._watch(box)
         return [_running(box) for box in found]
@@ -268,8 +263,11 @@ class Oci:
 
     def _signal(self, instance: str, number: signal.Signals) -> None:
         if box := self._instances.get(instance):
-            box.send(number)
-            self._thaw(box)  # a frozen process gets no signal, not even SIGKILL on version 1
+            self._send(box, number)
+
+    def _send(self, box: Sandbox, number: signal.Signals) -> None:
+        box.send(number)
+        self._thaw(box)  # a frozen process gets no signal, in version 1 not even SIGKILL
 
     def _thaw(self, box: Sandbox) -> None:
         with contextlib.suppress(OSError):  # it ended meanwhile
@@ -281,9 +279,7 @@ class Oci:
     async def _see_end(self, box: Sandbox) -> None:
         outcome = self._explained(box, await box.wait())
         box.ended.set()
-        standing = self._standby.get(box.record.revision)
-        if standing and box in standing:
-            standing.remove(box)
+        if self._standby.drop(box):
             del self._watches[box.record.name]
             log.warning("a container that stood by ended", revision=box.record.revision)
             await self._made.unmake(box)
@@ -296,8 +292,9 @@ class Oci:
         by_itself = outcome.signal == signal.SIGKILL or bool(outcome.code)
         if box.killed or not by_itself or not self._cgroups.memory_kills(box.record.name):
             return outcome
+        limit = self._cgroups.memory_limit(box.record.name) // MIB
         return msgspec.structs.replace(
-            outcome, out_of_memory=True, reason="out of memory: the instance reached its limit"
+            outcome, out_of_memory=True, reason=f"out of memory: the limit is {limit} MiB"
         )
 
 

@@ -120,12 +120,12 @@ class Engine:
         return {entry.name for entry in self.states.iterdir()} if self.states.exists() else set()
 
     async def is_running(self, container: str) -> bool:
-        """Say whether the container was started and has not ended."""
+        """Say whether the container was started and has not ended; it may be frozen."""
         try:
             said = await self._run("state", container)
         except CommandFailed:
             return False
-        return msgspec.json.decode(said, type=_State).status == "running"
+        return msgspec.json.decode(said, type=_State).status in ("running", "paused")
 
     async def _run(self, *words: str) -> bytes:
         return await run(self.runtime, "--root", self.states, *words, env=_ENV)

@@ -78,17 +78,8 @@ class Network:
         self._netns.mkdir(parents=True, exist_ok=True)
         network = self._subnet()
         self._conf = msgspec.json.encode(_conf(self.bridge, network, self._leases))
-        iptables = self._parts.iptables
-        await run(
-            *(f"{iptables}-restore", "--noflush", "--wait"),
-            given=subnet.rules(self.bridge, network, self._ports).encode(),
-        )
-        for table, hook, chain in subnet.chains(self.bridge):
-            rule = subnet.jump(self.bridge, hook, chain)
-            try:
-                await run(iptables, "--wait", "-t", table, "-C", *rule)
-            except CommandFailed:
-                await run(iptables, "--wait", "-t", table, "-I", *rule)
+        ports, saved = self._ports, await self._saved_rules()
+        await self._restore_rules(subnet.rules(self.bridge, network, ports, saved))
 
     async def prove(self) -> None:
         """Make the first namespace of the pool, so that a machine that cannot shows it at once.
@@ -189,17 +180,16 @@ class Network:
         return network
 
     async def _take_down(self) -> None:
-        iptables = self._parts.iptables
         with contextlib.suppress(CommandFailed):  # never made, or gone with a restart
             await run(self._parts.ip, "link", "delete", self.bridge)
-        for table, hook, chain in subnet.chains(self.bridge):
-            for words in (
-                ["-D", *subnet.jump(self.bridge, hook, chain)],
-                ["-F", chain],
-                ["-X", chain],
-            ):
-                with contextlib.suppress(CommandFailed):
-                    await run(iptables, "--wait", "-t", table, *words)
+        await self._restore_rules(subnet.removal(self.bridge, await self._saved_rules()))
+
+    async def _saved_rules(self) -> str:
+        return (await run(f"{self._parts.iptables}-save")).decode()
+
+    async def _restore_rules(self, text: str) -> None:
+        restore = f"{self._parts.iptables}-restore"
+        await run(restore, "--noflush", "--wait", given=text.encode())
 
 
 def _isolate(veth: str, bridge: str) -> None:

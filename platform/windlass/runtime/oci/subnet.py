@@ -56,15 +56,14 @@ def chains(bridge: str) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def rules(bridge: str, subnet: IPv4Network, ports: tuple[int, ...]) -> str:
-    """Return the rules for iptables-restore.
+def rules(bridge: str, subnet: IPv4Network, ports: tuple[int, ...], saved: str) -> str:
+    """Return the rules for iptables-restore, given what iptables-save says now.
 
     Instances reach the outside by masquerade, but neither each other nor this machine, but for
     name resolution and the given TCP ports. Only this machine reaches them.
     """
     answers = "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
     (_, _, forward), (_, _, inward), (_, _, out) = chains(bridge)
-    opened = [f"-A {inward} -p tcp --dport {port} -j ACCEPT" for port in (53, *ports)]
     lines = [
         "*filter",
         f":{forward} - [0:0]",
@@ -76,23 +75,45 @@ def rules(bridge: str, subnet: IPv4Network, ports: tuple[int, ...]) -> str:
         f"-A {inward} {answers}",
         f"-A {inward} -p icmp -j ACCEPT",
         f"-A {inward} -p udp --dport 53 -j ACCEPT",
-        *opened,
+        *(f"-A {inward} -p tcp --dport {port} -j ACCEPT" for port in (53, *ports)),
         # A program takes a reset for an answer at once, but an ICMP error only after a second.
         f"-A {inward} -p tcp -j REJECT --reject-with tcp-reset",
         f"-A {inward} -j REJECT",
+        *(f"-I {jump}" for jump in _jumps(bridge, "filter") if f"-A {jump}" not in saved),
         "COMMIT",
         "*nat",
         f":{out} - [0:0]",
         f"-A {out} -s {subnet} ! -o {bridge} -j MASQUERADE",
+        *(f"-I {jump}" for jump in _jumps(bridge, "nat") if f"-A {jump}" not in saved),
         "COMMIT",
     ]
     return "\n".join(lines) + "\n"
 
 
-def jump(bridge: str, hook: str, chain: str) -> list[str]:
-    """Return the rule that leads from the kernel's chain to ours."""
-    only = ["-i", bridge] if hook == "INPUT" else []
-    return [hook, *only, "-j", chain]
+def removal(bridge: str, saved: str) -> str:
+    """Return what takes the rules away, for iptables-restore, given what iptables-save says."""
+    lines = []
+    for table in ("filter", "nat"):
+        ours = [
+            chain for kind, _, chain in chains(bridge) if kind == table and f":{chain} " in saved
+        ]
+        lines += [
+            f"*{table}",
+            *(f"-D {jump}" for jump in _jumps(bridge, table) if f"-A {jump}" in saved),
+            *(f"-F {chain}" for chain in ours),
+            *(f"-X {chain}" for chain in ours),
+            "COMMIT",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _jumps(bridge: str, table: str) -> list[str]:
+    """Return the rules that lead from the kernel's chains of a table to ours."""
+    return [
+        f"{hook} -i {bridge} -j {chain}" if hook == "INPUT" else f"{hook} -j {chain}"
+        for kind, hook, chain in chains(bridge)
+        if kind == table
+    ]
 
 
 def resolvers(*texts: str) -> str:
