@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from windlass.billing.book import find, load_books
+from windlass.billing.rows import Amounts
+from windlass.billing.usage import InstanceUsage, Usage
 from windlass.deploy import rollout
 from windlass.deploy.api.platform import Refused
 from windlass.deploy.api.problems import problem
 from windlass.deploy.api.schema import (
     BillLineView,
+    BillTerms,
     BillView,
     BookBillView,
     BookView,
@@ -26,6 +30,7 @@ from windlass.deploy.api.schema import (
     OverviewView,
     RevisionView,
     ServiceView,
+    SharesView,
     SliceView,
     StatusView,
     Step,
@@ -33,15 +38,40 @@ from windlass.deploy.api.schema import (
     TrafficView,
     UsageView,
 )
+from windlass.deploy.bill_views import shares_view
 from windlass.model.instance import State
-from windlass.model.service import Mode
+from windlass.model.service import MIB, Mode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from windlass.billing.book import Book
     from windlass.deploy.api.schema import Progress
     from windlass.deploy.manifest import ServiceSpec
     from windlass.model.service import Revision, Service, Target, Template
+
+
+def _used(instance: str, busy: int, requests: int) -> InstanceUsage:
+    return InstanceUsage(
+        service="hello",
+        revision="hello-00001",
+        instance=f"hello-00001-{instance}",
+        month="1970-01",
+        mode=Mode.CLOUDRUN,
+        milli_cpu=1000,
+        memory=512 * MIB,
+        labels=(("team", "blue"),) if instance == "a" else (),
+        amounts=Amounts(
+            busy=busy, idle=10**9, requests=requests, invocation_milliseconds=60 * requests
+        ),
+    )
+
+
+BOOKS = load_books()
+MINUTES = [  # what the ledger says of two instances
+    Usage(since=0, until=60, instances=(_used("a", 2 * 10**9, 100),)),
+    Usage(since=60, until=120, instances=(_used("b", 6 * 10**9, 300),)),
+]
 
 
 class MemoryPlatform:
@@ -208,6 +238,7 @@ class MemoryPlatform:
         book: str | None,
         since: float | None,
         until: float | None = None,
+        terms: BillTerms | None = None,
     ) -> BillView:
         self.billed.append((service, book, since))
         names = [book] if book else ["cloudrun", "lambda-x86"]
@@ -218,6 +249,25 @@ class MemoryPlatform:
             usage=UsageView(requests=1000, instance_seconds=Decimal("12.5"), peak_instances=2),
             books=tuple(_book_bill(name) for name in names),
         )
+
+    async def shares(
+        self,
+        service: str | None,
+        book: str,
+        since: float | None,
+        step: int | None,
+        terms: BillTerms,
+    ) -> SharesView:
+        self.billed.append((service, book, since))
+        both = tuple(used for minute in MINUTES for used in minute.instances)
+        whole = Usage(since=0, until=120, instances=both)
+        parts = [whole] if step is None else MINUTES
+        return shares_view(parts, whole, await self.book(book), terms)
+
+    async def book(self, name: str) -> Book:
+        if found := find(BOOKS, name):
+            return found
+        raise Refused(problem(404, "no-such-book", f"there is no price book {name!r}"))
 
     async def books(self) -> list[BookView]:
         return [

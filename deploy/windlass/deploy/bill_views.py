@@ -5,12 +5,17 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from windlass.billing.bill import bill
+from windlass.billing.bill import ITEMS, bill
+from windlass.billing.shares import shares
 from windlass.deploy.api.schema import (
     BillLineView,
+    BillTerms,
     BillView,
     BookBillView,
     BookView,
+    SharesView,
+    ShareView,
+    TermView,
     UsageView,
 )
 
@@ -19,15 +24,21 @@ if TYPE_CHECKING:
 
     from windlass.billing.bill import Bill
     from windlass.billing.book import Book
+    from windlass.billing.shares import Share
     from windlass.billing.usage import Usage
 
 FIRST = ("cloudrun", "lambda")  # the books (or aliases) that are shown before the others
 NANOSECONDS = Decimal(1_000_000_000)  # in a second
 
 
-def bill_view(usage: Usage, books: Iterable[Book], service: str) -> BillView:
+def bill_view(
+    usage: Usage, books: Iterable[Book], service: str, terms: BillTerms | None = None
+) -> BillView:
     """Return a usage priced with each of the books, those that are actually charged first."""
-    bills = [bill(usage, book) for book in books]
+    asked = terms or BillTerms()
+    bills = [
+        bill(usage, book, free_tier=asked.free_tier, rounding=asked.rounding) for book in books
+    ]
     total = usage.total()
     return BillView(
         service=service,
@@ -44,6 +55,17 @@ def bill_view(usage: Usage, books: Iterable[Book], service: str) -> BillView:
             shutdown_seconds=_seconds(total.shutdown),
         ),
         books=tuple(_book_bill_view(b) for b in sorted(bills, key=lambda b: not b.actual)),
+    )
+
+
+def shares_view(parts: Iterable[Usage], whole: Usage, book: Book, terms: BillTerms) -> SharesView:
+    """Return a bill taken apart."""
+    found = shares(parts, whole, book, free_tier=terms.free_tier, rounding=terms.rounding)
+    return SharesView(
+        book=book.name,
+        title=book.title,
+        currency=book.currency,
+        shares=tuple(map(_share_view, found)),
     )
 
 
@@ -70,7 +92,6 @@ def book_view(book: Book) -> BookView:
 
 
 def _book_bill_view(written: Bill) -> BookBillView:
-    doubts = (f"unconfirmed: {doubt}" for doubt in written.unconfirmed)
     return BookBillView(
         book=written.book,
         title=written.title,
@@ -90,7 +111,39 @@ def _book_bill_view(written: Bill) -> BookBillView:
         total=written.total,
         per_million_requests=written.per_million_requests,
         currency=written.currency,
-        note="; ".join((*written.assumptions, *doubts)),
+        rounding=written.rounding,
+        rounding_is_most=written.rounding_is_most,
+        assumptions=written.assumptions,
+        unconfirmed=written.unconfirmed,
+    )
+
+
+def _share_view(share: Share) -> ShareView:
+    return ShareView(
+        origin=share.origin.value,
+        begin=share.begin,
+        end=share.end,
+        service=share.service,
+        revision=share.revision,
+        instance=share.instance,
+        labels=dict(share.labels),
+        requests=share.requests,
+        billed_seconds=_seconds(share.billed),
+        terms=tuple(
+            TermView(kind=term.kind, rate=term.rate, seconds=_seconds(term.length))
+            for term in share.terms
+        ),
+        charges=tuple(
+            BillLineView(
+                item=ITEMS[charge.measure],
+                quantity=charge.quantity,
+                unit=charge.unit,
+                unit_price=charge.unit_price,
+                amount=charge.amount,
+            )
+            for charge in share.charges
+        ),
+        amount=share.amount,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections import Counter, defaultdict
@@ -18,19 +19,20 @@ from windlass.billing.slices import Kind
 from windlass.deploy.api.platform import Refused
 from windlass.deploy.api.problems import problem
 from windlass.deploy.api.schema import DecisionView, EventView, LogLineView, StatusView
-from windlass.deploy.bill_views import bill_view, book_view, in_order
+from windlass.deploy.bill_views import bill_view, book_view, in_order, shares_view
 from windlass.deploy.cost_views import cost_views
 from windlass.deploy.live_views import lately, overview_view, rates_of, timeline_view
 from windlass.deploy.views import instance_view, service_view, url
 from windlass.telemetry.metrics import ServiceCounts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from windlass.autoscaler.loop import Autoscaler
     from windlass.billing.ledger import Ledger
     from windlass.billing.usage import Usage
     from windlass.deploy.api.schema import (
+        BillTerms,
         BillView,
         BookView,
         CostView,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         OverviewView,
         Progress,
         ServiceView,
+        SharesView,
         TimelineView,
     )
     from windlass.deploy.control import Control
@@ -205,10 +208,8 @@ class RunningPlatform:
 
     async def costs(self, since: float) -> list[CostView]:
         """Return what every service cost since a moment, beside the other mode."""
-        try:
+        with _ledger_errors():
             usage = await asyncio.to_thread(self._usage, None, since)
-        except LedgerUnavailable as error:
-            raise Refused(problem(503, "ledger-unavailable", str(error))) from error
         return await asyncio.to_thread(cost_views, usage, self.books_known)
 
     async def bill(
@@ -217,29 +218,56 @@ class RunningPlatform:
         book: str | None,
         since: float | None,
         until: float | None = None,
+        terms: BillTerms | None = None,
     ) -> BillView:
         """Return the bill of one service or of all, with one book or with each."""
-        books = in_order(self.books_known)
-        if book is not None:
-            chosen = find(self.books_known, book)
-            if chosen is None:
-                known = ", ".join(one.name for one in books)
-                detail = f"there is no price book {book!r}; there are: {known}"
-                raise Refused(problem(404, "no-such-book", detail))
-            books = [chosen]
+        books = in_order(self.books_known) if book is None else [await self.book(book)]
+        usage = await self._metered(service, since, until)
+        return await asyncio.to_thread(bill_view, usage, books, service or "", terms)
+
+    async def shares(
+        self,
+        service: str | None,
+        book: str,
+        since: float | None,
+        step: int | None,
+        terms: BillTerms,
+    ) -> SharesView:
+        """Return the same bill taken apart."""
+        chosen = await self.book(book)
+        whole = await self._metered(service, since)
+
+        def read() -> SharesView:
+            ends = whole.since, whole.until
+            parts = [whole] if step is None else self.ledger.parts(*ends, step, service)
+            return shares_view(parts, whole, chosen, terms)
+
+        with _ledger_errors():
+            return await asyncio.to_thread(read)
+
+    async def _metered(
+        self, service: str | None, since: float | None, until: float | None = None
+    ) -> Usage:
         await self.metering.flush()  # up to now, not up to the last second
-        try:
+        with _ledger_errors():
             usage = await asyncio.to_thread(self._usage, service, since, until)
-        except LedgerUnavailable as error:
-            raise Refused(problem(503, "ledger-unavailable", str(error))) from error
         if service and not usage.instances and service not in self.control.services:
             detail = f"no service {service!r} was ever metered"
             raise Refused(problem(404, "no-such-service", detail))
-        return await asyncio.to_thread(bill_view, usage, books, service or "")
+        return usage
 
     async def books(self) -> list[BookView]:
         """Return the price books."""
         return [book_view(book) for book in in_order(self.books_known)]
+
+    async def book(self, name: str) -> Book:
+        """Return a price book by its name or an alias."""
+        chosen = find(self.books_known, name)
+        if chosen is None:
+            known = ", ".join(one.name for one in in_order(self.books_known))
+            detail = f"there is no price book {name!r}; there are: {known}"
+            raise Refused(problem(404, "no-such-book", detail))
+        return chosen
 
     def _usage(self, service: str | None, since: float | None, until: float | None = None) -> Usage:
         end = time.time() if until is None else until
@@ -285,6 +313,14 @@ class RunningPlatform:
             state=str(options.state),
             pid=os.getpid(),
         )
+
+
+@contextlib.contextmanager
+def _ledger_errors() -> Iterator[None]:
+    try:
+        yield
+    except LedgerUnavailable as error:
+        raise Refused(problem(503, "ledger-unavailable", str(error))) from error
 
 
 def _line_view(line: Line) -> LogLineView:

@@ -197,26 +197,6 @@ async def test_logs_are_printed_with_time_and_instance(run: Run) -> None:
     assert json.loads(line)["text"] == "line 4"
 
 
-async def test_a_bill_has_its_lines_and_the_ratio(run: Run, platform: MemoryPlatform) -> None:
-    shown = await done(run, "bill", "hello", "--since", "1h")
-    assert "1000 requests, 12.5 instance-seconds" in shown
-    assert "cloudrun (cloudrun, cloudrun mode): what it cost\n" in shown
-    assert ["requests", "1000", "request", "0.0000004", "USD", "0.0004", "USD"] in [
-        line.split() for line in shown.splitlines()
-    ]
-    assert "lambda-x86 (lambda-x86, lambda mode): what it would have cost\n" in shown
-    assert "lambda-x86 would charge 10.0 times what cloudrun does." in shown
-    exact = json.loads(await done(run, "bill", "--json", "--book", "cloudrun"))
-    assert exact["books"][0]["total"] == "0.0006"
-    assert platform.billed[-1] == (None, "cloudrun", None)
-
-
-async def test_a_bill_since_no_time_is_a_wrong_call(run: Run) -> None:
-    assert "--since: 'yesterday' is not allowed" in await fails(
-        run, 2, "bill", "--since", "yesterday"
-    )
-
-
 @pytest.mark.parametrize(
     "words",
     [("services", "list"), ("logs", "hello"), ("bill",), ("deploy", "hello", "--image", "nginx")],

@@ -210,6 +210,13 @@ async def test_since_is_a_duration(http: Http, platform: MemoryPlatform) -> None
     assert (await http.get("/api/v1/bill", params={"since": "yesterday"})).status == 422
 
 
+@pytest.mark.parametrize("wrong", [{"step": "0"}, {"rounding": "up"}, {"free_tier": "maybe"}])
+async def test_a_bill_cut_in_a_wrong_way_is_refused(http: Http, wrong: dict[str, str]) -> None:
+    response = await http.get("/api/v1/bill/shares", params={"book": "cloudrun", **wrong})
+    assert response.status == 422
+    assert next(iter(wrong)) in await response.text()
+
+
 async def test_health_metrics_and_status_answer(http: Http) -> None:
     assert await (await http.get("/healthz")).text() == "ok\n"
     metrics = await http.get("/metrics")

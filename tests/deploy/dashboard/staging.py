@@ -15,6 +15,7 @@ from tests.deploy.memory import MemoryPlatform
 from windlass.deploy.api.platform import Refused
 from windlass.deploy.api.problems import problem
 from windlass.deploy.api.schema import (
+    BillTerms,
     BillView,
     CostView,
     DecisionView,
@@ -94,9 +95,10 @@ class StagedPlatform(MemoryPlatform):
         book: str | None,
         since: float | None,
         until: float | None = None,
+        terms: BillTerms | None = None,
     ) -> BillView:
         self._read_ledger()
-        return await super().bill(service, book, since, until)
+        return await super().bill(service, book, since, until, terms)
 
     async def costs(self, since: float) -> list[CostView]:
         self._read_ledger()

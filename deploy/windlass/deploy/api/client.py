@@ -10,8 +10,10 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from windlass.billing.book import Book
 from windlass.deploy.api.platform import Refused
 from windlass.deploy.api.schema import (
+    BillTerms,
     BillView,
     BookView,
     DecisionView,
@@ -24,6 +26,7 @@ from windlass.deploy.api.schema import (
     Problem,
     Progress,
     ServiceView,
+    SharesView,
     StatusView,
     TrafficRequest,
 )
@@ -115,11 +118,24 @@ class Client:
         """Return the price books."""
         return await self._get("/api/v1/books", list[BookView])
 
-    async def bill(self, service: str = "", book: str = "", since: str = "") -> BillView:
+    async def book(self, name: str) -> Book:
+        """Return one price book, whole."""
+        return await self._get(f"/api/v1/books/{quote(name, safe='')}", Book)
+
+    async def bill(
+        self, service: str = "", book: str = "", since: str = "", terms: BillTerms | None = None
+    ) -> BillView:
         """Return a bill; empty: all services, every book, from the beginning."""
-        given = {"service": service, "book": book, "since": since}
-        query = {key: value for key, value in given.items() if value}
+        query = _bill_query(service, book, since, terms or BillTerms())
         return await self._get("/api/v1/bill", BillView, query)
+
+    async def shares(
+        self, service: str, book: str, since: str, step: int | None, terms: BillTerms
+    ) -> SharesView:
+        """Return a bill in one book, taken apart by instance and `step` minutes, if any."""
+        query = _bill_query(service, book, since, terms)
+        query |= {"step": str(step)} if step else {}
+        return await self._get("/api/v1/bill/shares", SharesView, query)
 
     def logs(self, name: str, *, tail: int, follow: bool) -> AsyncIterator[LogLineView]:
         """Yield log lines; with `follow`, for ever."""
@@ -177,6 +193,17 @@ class Client:
             number = error.errno if isinstance(error, OSError) else None
             reason = os.strerror(number) if number else str(error) or type(error).__name__
             raise Unreachable(self.server, reason) from error
+
+
+def _bill_query(service: str, book: str, since: str, terms: BillTerms) -> dict[str, str]:
+    given = {
+        "service": service,
+        "book": book,
+        "since": since,
+        "free_tier": "true" if terms.free_tier else "",
+        "rounding": terms.rounding or "",
+    }
+    return {key: value for key, value in given.items() if value}
 
 
 def _path(name: str, *rest: str) -> str:

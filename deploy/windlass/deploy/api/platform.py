@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from windlass.billing.book import Book
     from windlass.deploy.api.schema import (
+        BillTerms,
         BillView,
         BookView,
         CostView,
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
         Problem,
         Progress,
         ServiceView,
+        SharesView,
         StatusView,
         TimelineView,
     )
@@ -109,6 +112,7 @@ class Platform(Protocol):
         book: str | None,
         since: float | None,
         until: float | None = None,
+        terms: BillTerms | None = None,
     ) -> BillView:
         """Return the bill of one service or of all, with one book or with each.
 
@@ -119,8 +123,29 @@ class Platform(Protocol):
             Refused: no service of that name was ever metered (404), no such book (404).
         """
 
+    async def shares(
+        self,
+        service: str | None,
+        book: str,
+        since: float | None,
+        step: int | None,
+        terms: BillTerms,
+    ) -> SharesView:
+        """Return the same bill taken apart, by instance and `step` minutes; None: not by time.
+
+        Raises:
+            Refused: as `bill`.
+        """
+
     async def books(self) -> list[BookView]:
         """Return the price books."""
+
+    async def book(self, name: str) -> Book:
+        """Return a price book by its name or an alias.
+
+        Raises:
+            Refused: there is none (404).
+        """
 
     async def metrics(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

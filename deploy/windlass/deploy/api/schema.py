@@ -132,6 +132,13 @@ class UsageView(msgspec.Struct, frozen=True, kw_only=True):
     shutdown_seconds: Decimal = Decimal(0)
 
 
+class BillTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """How a bill is written."""
+
+    free_tier: bool = False  # take off what is free each month
+    rounding: Literal["per_slice", "per_instance", "none"] | None = None  # None: the book's own
+
+
 class BillLineView(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a bill: quantity times unit price."""
 
@@ -152,9 +159,12 @@ class BookBillView(msgspec.Struct, frozen=True, kw_only=True):
     billed_instance_seconds: Decimal
     lines: tuple[BillLineView, ...]
     total: Decimal
+    rounding: Decimal = Decimal(0)  # part of the total that is there for rounding up
+    rounding_is_most: bool = False  # it is at most that
     per_million_requests: Decimal | None = None  # None: no request yet
     currency: str = "USD"
-    note: str = ""  # what is assumed
+    assumptions: tuple[str, ...] = ()  # sentences
+    unconfirmed: tuple[str, ...] = ()  # what no source confirms
 
 
 class BillView(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,6 +175,43 @@ class BillView(msgspec.Struct, frozen=True, kw_only=True):
     until: float
     usage: UsageView
     books: tuple[BookBillView, ...]  # the first actual one is what the service is said to cost
+
+
+class TermView(msgspec.Struct, frozen=True, kw_only=True):
+    """Time of one kind that is paid for."""
+
+    kind: str  # startup, busy, idle, shutdown, warm, rounding, invocations, shared
+    rate: Literal["active", "idle", "free"]
+    seconds: Decimal
+
+
+class ShareView(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a bill; all of them add up to its total. What is empty is of no one: the whole's.
+
+    Its price is that of the first tier; what volume and free tiers take off is a share of its own.
+    """
+
+    origin: Literal["use", "rounding", "period", "tiers"]
+    begin: float
+    end: float
+    service: str = ""
+    revision: str = ""
+    instance: str = ""
+    labels: dict[str, str] = {}
+    requests: int = 0
+    billed_seconds: Decimal = Decimal(0)
+    terms: tuple[TermView, ...] = ()  # of which the billed seconds are made
+    charges: tuple[BillLineView, ...] = ()
+    amount: Decimal = Decimal(0)
+
+
+class SharesView(msgspec.Struct, frozen=True, kw_only=True):
+    """A bill in one book, taken apart."""
+
+    book: str
+    title: str
+    currency: str
+    shares: tuple[ShareView, ...]
 
 
 class BookView(msgspec.Struct, frozen=True, kw_only=True):

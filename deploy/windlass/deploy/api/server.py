@@ -17,7 +17,7 @@ from windlass.deploy import manifest
 from windlass.deploy.api.guard import guard
 from windlass.deploy.api.platform import Refused
 from windlass.deploy.api.problems import from_manifest, invalid, problem, problems
-from windlass.deploy.api.schema import DeployRequest, TrafficRequest
+from windlass.deploy.api.schema import BillTerms, DeployRequest, TrafficRequest
 from windlass.deploy.api.stream import closed, lively, stream
 from windlass.deploy.dashboard.pages import add_dashboard
 from windlass.deploy.quantity import BadQuantity, read_duration
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 MAX_BODY = 1024**2  # bytes; a manifest of YAML may have far less
 MAX_TAIL = 100_000  # lines
 PLATFORM: web.AppKey[Platform] = web.AppKey("platform")
+ROUNDINGS = ("per_slice", "per_instance", "none")
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -63,6 +64,8 @@ def make_app(platform: Platform, names: Collection[str] = ()) -> web.Application
             web.get(f"{service}/explain", _named(lambda p, name: p.explain(name))),
             web.get(f"{service}/logs", logs),
             web.get("/api/v1/bill", bill),
+            web.get("/api/v1/bill/shares", shares),
+            web.get("/api/v1/books/{name}", _named(lambda p, name: p.book(name))),
             web.get("/api/v1/books", _asked(lambda platform: platform.books())),
         ]
     )
@@ -163,10 +166,29 @@ async def logs(request: web.Request) -> web.StreamResponse:
 
 async def bill(request: web.Request) -> web.Response:
     """Answer with a bill: of one service or all, one book or each, from `since` ago or ever."""
-    ago = _query(request, "since", read_duration, None)
-    since = None if ago is None else time.time() - ago
     service, book = request.query.get("service"), request.query.get("book")
-    return _json(await request.app[PLATFORM].bill(service, book, since))
+    platform = request.app[PLATFORM]
+    return _json(await platform.bill(service, book, _since(request), terms=_terms(request)))
+
+
+async def shares(request: web.Request) -> web.Response:
+    """Answer with a bill in one book, taken apart by instance and `step` minutes."""
+    step = _query(request, "step", _step, None)
+    service, book = request.query.get("service"), request.query.get("book", "")
+    platform, since, terms = request.app[PLATFORM], _since(request), _terms(request)
+    return _json(await platform.shares(service, book, since, step, terms))
+
+
+def _since(request: web.Request) -> float | None:
+    ago = _query(request, "since", read_duration, None)
+    return None if ago is None else time.time() - ago
+
+
+def _terms(request: web.Request) -> BillTerms:
+    return BillTerms(
+        free_tier=_query(request, "free_tier", _truth, False),
+        rounding=_query(request, "rounding", _rounding, None),
+    )
 
 
 def _asked(
@@ -205,6 +227,18 @@ def _tail(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 9 and int(text) <= MAX_TAIL):
         raise BadQuantity(text, f"0 to {MAX_TAIL}")
     return int(text)
+
+
+def _step(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text)):
+        raise BadQuantity(text, "whole minutes: 1, 60 or 1440")
+    return int(text)
+
+
+def _rounding(text: str) -> str:
+    if text not in ROUNDINGS:
+        raise BadQuantity(text, " or ".join(ROUNDINGS))
+    return text
 
 
 def _truth(text: str) -> bool:

@@ -1,7 +1,8 @@
-"""`windlass bill`: what services cost, line by line, in every book."""
+"""`windlass bill`: what services cost, in every book, cut as one likes, in several formats."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -9,96 +10,157 @@ import click
 from windlass.deploy.cli.connection import ask, json_option, server_option
 
 if TYPE_CHECKING:
-    from decimal import Decimal
+    from collections.abc import Sequence
 
-    from windlass.deploy.api.schema import BillView, BookBillView
+    from windlass.deploy.api.schema import BillTerms, BillView, BookBillView, SharesView
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the user wants a bill of."""
+
+    server: str
+    service: str
+    since: str
+    terms: BillTerms
+
+    def bill(self, book: str = "") -> BillView:
+        """Return the bill in one book or each."""
+        return ask(self.server, lambda c: c.bill(self.service, book, self.since, self.terms))
+
+    def shares(self, book: str, step: int | None) -> SharesView:
+        """Return it taken apart, by `step` minutes if any."""
+        return ask(
+            self.server, lambda c: c.shares(self.service, book, self.since, step, self.terms)
+        )
 
 
 @click.command("bill")
 @click.argument("name", default="")
-@click.option("--book", default="", metavar="BOOK", help="One price book; without it, each.")
+@click.option("--book", "books", multiple=True, metavar="BOOK", help="In this book; repeatable.")
+@click.option("--all-books", is_flag=True, help="Every book line by line.")
 @click.option("--since", default="", metavar="TIME", help="How far back: 1h, 30m; else all.")
+@click.option(
+    "--by",
+    default="",
+    metavar="WHAT",
+    help="A line for each service, revision, instance, label:KEY, minute, hour or day.",
+)
+@click.option("--free-tier", is_flag=True, help="Take off what is free each month.")
+@click.option(
+    "--rounding",
+    type=click.Choice(["per_slice", "per_instance", "none"]),
+    help="How time is rounded up, instead of the book's own way.",
+)
+@click.option("--explain", is_flag=True, help="Down to every instance's minutes.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, exact.")
+@click.option("--format", "form", type=click.Choice(["focus"]), help="CSV in FOCUS 1.0 columns.")
 @json_option
 @server_option
-def command(name: str, book: str, since: str, as_json: bool, server: str) -> None:
+def command(
+    name: str,
+    books: tuple[str, ...],
+    all_books: bool,
+    since: str,
+    by: str,
+    free_tier: bool,
+    rounding: str | None,
+    explain: bool,
+    as_csv: bool,
+    form: str | None,
+    as_json: bool,
+    server: str,
+) -> None:
     """Show what the service NAME cost, or all services, and what they would in the other mode."""
-    from windlass.deploy.cli.output import print_json
+    import msgspec
 
-    if since:
-        _check(since)
-    bill = ask(server, lambda client: client.bill(name, book, since))
-    if as_json:
-        print_json(bill)
+    from windlass.deploy.api.schema import BillTerms
+
+    _check(since, by, exclusive=(("--by", by), ("--explain", explain), ("--format", form)))
+    given = {"free_tier": free_tier, "rounding": rounding}
+    asked = Asked(server, name, since, msgspec.convert(given, BillTerms))
+    if form:
+        _focus(asked, books)
+    elif explain:
+        _explain(asked, books, as_json)
+    elif by:
+        _by(asked, books, by, "json" if as_json else "csv" if as_csv else "")
     else:
-        _print(bill)
+        _whole(asked, books, all_books, "json" if as_json else "csv" if as_csv else "")
 
 
-def _check(since: str) -> None:
+def _check(since: str, by: str, exclusive: Sequence[tuple[str, object]]) -> None:
+    from windlass.deploy.cli.bill_groups import read_by
     from windlass.deploy.cli.faults import WrongFlags
     from windlass.deploy.cli.flags import FlagReader
     from windlass.deploy.quantity import read_duration
 
     reader = FlagReader()
-    reader.take("--since", since, read_duration)
+    reader.take("--since", since or None, read_duration)
+    reader.take("--by", by or None, read_by)
     if reader.wrong:
         raise WrongFlags(reader.wrong)
+    if len(given := [flag for flag, value in exclusive if value]) > 1:
+        raise click.UsageError(f"{' and '.join(given)} do not go together: give one of them")
 
 
-def _print(bill: BillView) -> None:
-    from windlass.deploy.cli.output import moment
+def _whole(asked: Asked, books: Sequence[str], all_books: bool, form: str) -> None:
+    import msgspec
 
-    usage = bill.usage
-    begin = f"since {moment(bill.since)} UTC" if bill.since else "from the beginning"
-    click.echo(
-        f"{bill.service or 'All services'} {begin}: {usage.requests} requests, "
-        f"{_number(usage.instance_seconds)} instance-seconds "
-        f"({_number(usage.startup_seconds)} starting, {_number(usage.busy_seconds)} busy, "
-        f"{_number(usage.idle_seconds)} idle, {_number(usage.shutdown_seconds)} stopping), "
-        f"{usage.peak_instances} instances at most, {usage.cold_starts} cold starts"
-    )
-    # The first actual book is what the service is said to cost; the others are put beside it.
-    charged = next((book for book in bill.books if book.actual), None)
-    for book in bill.books:
-        _print_book(book, "what it cost" if book is charged else "what it would have cost")
-    for sentence in _ratios(charged, bill.books):
-        click.echo(f"\n{sentence}")
+    from windlass.deploy.cli.bill_csv import print_lines
+    from windlass.deploy.cli.bill_table import pair, print_bill
+    from windlass.deploy.cli.output import print_json
 
-
-def _print_book(book: BookBillView, what: str) -> None:
-    from windlass.deploy.cli.output import print_table
-
-    click.echo(f"\n{book.title} ({book.book}, {book.mode} mode): {what}")
-    rows = [
-        (
-            f"  {line.item}",
-            f"{_number(line.quantity)} {line.unit}",
-            f"{_number(line.unit_price)} {book.currency}",
-            f"{_number(line.amount)} {book.currency}",
-        )
-        for line in book.lines
-    ]
-    per_million = "" if book.per_million_requests is None else _number(book.per_million_requests)
-    million = f"{per_million} {book.currency} per million requests" if per_million else ""
-    billed = f"{_number(book.billed_instance_seconds)} billed instance-seconds"
-    rows.append(("  total", billed, million, f"{_number(book.total)} {book.currency}"))
-    print_table(("  ITEM", "QUANTITY", "PRICE", "AMOUNT"), rows, "")
-    if book.note:
-        click.echo(f"  {book.note}")
+    if books:
+        each = [asked.bill(book) for book in books]
+        bill = msgspec.structs.replace(each[0], books=tuple(b for one in each for b in one.books))
+    else:
+        bill = asked.bill()
+    if form == "json":
+        print_json(bill)
+    elif form == "csv":
+        print_lines(bill)
+    else:
+        print_bill(bill, bill.books if books or all_books else pair(bill.books))
 
 
-def _ratios(charged: BookBillView | None, books: tuple[BookBillView, ...]) -> list[str]:
-    """Say how the other books compare with the one that is charged."""
-    if charged is None or not charged.total:
-        return []
-    return [
-        f"{book.title} would charge {book.total / charged.total:.1f} times what "
-        f"{charged.title} does."
-        for book in books
-        if book is not charged and book.currency == charged.currency
-    ]
+def _by(asked: Asked, books: Sequence[str], by: str, form: str) -> None:
+    from windlass.deploy.cli.bill_csv import print_groups as print_csv
+    from windlass.deploy.cli.bill_groups import group, print_groups, step_of
+    from windlass.deploy.cli.output import print_json
+
+    names = books or [book.book for book in _usual(asked)]
+    found = [group(asked.shares(book, step_of(by)), by) for book in names]
+    if form == "json":
+        print_json(found)
+    elif form == "csv":
+        print_csv(found, by)
+    else:
+        print_groups(found, by)
 
 
-def _number(value: Decimal) -> str:
-    """Return a decimal without exponent and trailing zeros, with at most twelve places."""
-    text = f"{round(value, 12):f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+def _explain(asked: Asked, books: Sequence[str], as_json: bool) -> None:
+    from windlass.deploy.cli.bill_explain import print_explanation
+    from windlass.deploy.cli.output import print_json
+
+    names = books or [book.book for book in _usual(asked)[:1]]
+    found = [asked.shares(book, 1) for book in names]
+    if as_json:
+        print_json(found)
+    else:
+        for one in found:
+            print_explanation(one)
+
+
+def _focus(asked: Asked, books: Sequence[str]) -> None:
+    from windlass.deploy.cli.focus import HOUR, print_focus
+
+    names = books or [book.book for book in _usual(asked)[:1]]
+    print_focus([asked.shares(book, HOUR) for book in names])
+
+
+def _usual(asked: Asked) -> list[BookBillView]:
+    """Return the book that is charged, and the other mode's."""
+    from windlass.deploy.cli.bill_table import pair
+
+    return pair(asked.bill().books)

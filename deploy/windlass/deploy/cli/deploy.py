@@ -66,6 +66,8 @@ def command(
     What is not given stays as it is, or has its default at the first deploy. Lists are separated by
     commas, or by a separator of your own: '^;^A=1,2;B=3'.
     """
+    import msgspec
+
     from windlass.deploy.api.schema import DeployRequest
     from windlass.deploy.cli.deployed import find, show
     from windlass.deploy.cli.faults import WrongFlags
@@ -81,6 +83,9 @@ def command(
         wrong += [*check_name(name, "NAME"), *reader.wrong, *check_labels(pairs, "--labels")]
         if wrong:
             raise WrongFlags(wrong)
+        # On the revision, too: the ledger keeps a revision's labels, for bills by label.
+        merged = tuple((dict(template.labels) | dict(pairs)).items())
+        template = msgspec.structs.replace(template, labels=merged)
         request = DeployRequest(
             name=name,
             template=template,
