@@ -125,3 +125,9 @@ def test_performing_the_instructions_leaves_nothing_to_do(
             number = int(each.instance.split("-")[1])
             instances[number] = instance(number, DRAINING)
     assert reconcile(desired, "", instances, in_flight, 100) == []
+
+
+def test_the_first_crash_of_an_instance_that_was_ready_costs_no_pause_the_second_does() -> None:
+    backoff = after_failure(Backoff(), 10.0, 12.0, "exit code 1", was_ready=True)
+    assert (backoff.failures, backoff.retry_at) == (1, 12.0)
+    assert after_failure(backoff, 12.5, 13.0, "exit code 1", was_ready=True).retry_at == 15.0

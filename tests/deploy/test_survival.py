@@ -97,7 +97,7 @@ async def test_a_killed_router_worker_is_replaced_and_loses_only_its_own_request
     )
 
     async def arrived() -> bool:
-        return sum(i["in_flight"] for i in await platform.alive("hello")) == 5
+        return bool(sum(i["in_flight"] for i in await platform.alive("hello")) == 5)
 
     await platform.until(arrived, 10)
     os.kill(worker, signal.SIGKILL)

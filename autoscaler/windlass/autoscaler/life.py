@@ -36,6 +36,7 @@ LONGEST_PROBE_PAUSE = 0.1
 # for it: many programs that start at once take the processors from those that serve already. Who
 # takes longer waits for something else.
 BOOT_COUNTED = 1.0
+END_HEARD = 0.5  # seconds in which the runtime tells of an end that the router has seen already
 KILL_WAIT = 10.0  # seconds until a SIGKILL is sent again
 KILL_ATTEMPTS = 3
 
@@ -104,6 +105,9 @@ class Life:
         if self.instance.state is not State.READY or self._broken or address is None:
             return
         if await self._around.answers(self.revision.template.container, address):
+            return
+        await _first_of(self._exit, within=END_HEARD)
+        if self._exit.done():
             return
         self._broken = f"no longer takes connections: {reason}"
         await self._attempt(self._around.runtime.kill(self.instance.id))

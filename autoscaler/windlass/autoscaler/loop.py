@@ -317,7 +317,9 @@ class Autoscaler:
         if instance.ready is None or ended - instance.ready < SOUND_AFTER * SECOND:
             now = self._clock() / SECOND
             begun = instance.started / SECOND
-            scaled.backoff = after_failure(scaled.backoff, begun, now, instance.reason)
+            scaled.backoff = after_failure(
+                scaled.backoff, begun, now, instance.reason, was_ready=instance.ready is not None
+            )
             pause = scaled.backoff.retry_at - now + 0.002  # uvloop's timers may be 1 ms early
             asyncio.get_running_loop().call_later(pause, self._poke, name)
         if instance.ready is None and not self._capacity(name):

@@ -57,9 +57,12 @@ class Backoff:
     reason: str = ""  # of the last failure
 
 
-def after_failure(backoff: Backoff, begun: float, now: float, reason: str) -> Backoff:
+def after_failure(
+    backoff: Backoff, begun: float, now: float, reason: str, *, was_ready: bool = False
+) -> Backoff:
     """Return the pause after an instance that was begun at `begun` failed.
 
+    The first crash of an instance that was ready is no loop yet: another may start at once.
     Instances that were begun before the last failure belong to the same wave: they count once.
     """
     if backoff.failures and begun < backoff.failed_at:
@@ -67,6 +70,8 @@ def after_failure(backoff: Backoff, begun: float, now: float, reason: str) -> Ba
     forgotten = now > backoff.retry_at + LONGEST_PAUSE
     failures = 1 if forgotten else backoff.failures + 1
     pause = min(FIRST_PAUSE * 2 ** min(failures - 1, 16), LONGEST_PAUSE)
+    if was_ready and failures == 1:
+        pause = 0.0
     return Backoff(failures, now, now + pause, reason)
 
 
