@@ -94,7 +94,7 @@ class NodeLink:
     def _send(self, message: link.ToNode) -> None:
         # Nothing is lost when the node is away: it asks for states again when it is back, and
         # reports are kept.
-        if self._writer is not None:
+        if self._writer is not None and not self._writer.is_closing():
             self._writer.write(link.encode(message))
 
     # What the node says.
@@ -124,6 +124,8 @@ class NodeLink:
                 writer.close()  # what was said last still goes out
                 with contextlib.suppress(OSError):  # the node was quicker
                     await writer.wait_closed()
+            # A node that hangs up at once must not be called again at once, for ever.
+            await asyncio.sleep(RETRY_PAUSES[0])
 
     def _greet(self, writer: asyncio.StreamWriter, dispatch: Dispatch) -> None:
         self._writer = writer
