@@ -16,6 +16,7 @@ COMMANDS = {
     "events": "Show what happened to a service.",
     "explain": "Show why a service has as many instances as it has.",
     "bill": "Show what services cost, and what they would in the other mode.",
+    "books": "List, show and check price books.",
     "compare": "Put the same load on both modes and compare latency and price.",
     "version": "Show the version.",
 }
