@@ -105,6 +105,8 @@ class Workers:
         """Tell every worker; one that is not linked now gets the snapshot when it comes back."""
         data = link.encode(message)
         for name, writer in list(self._links.items()):
+            if writer.is_closing():  # it gets the snapshot when it is back
+                continue
             writer.write(data)
             if writer.transport.get_write_buffer_size() > MAX_BACKLOG:
                 log.warning("worker does not read its link, link closed", worker=name)
@@ -112,7 +114,8 @@ class Workers:
 
     def acknowledge(self, worker: str, sequence: int) -> None:
         """Tell a worker that its reports up to this one are safe."""
-        if writer := self._links.get(_place(worker)):
+        writer = self._links.get(_place(worker))
+        if writer and not writer.is_closing():
             writer.write(link.encode(link.Acknowledge(sequence)))
 
     @property
@@ -132,7 +135,8 @@ class Workers:
 
     async def _drain(self, name: str, grace: float) -> None:
         """End one worker, and wait until it is gone."""
-        if writer := self._links.get(name):
+        writer = self._links.get(name)
+        if writer and not writer.is_closing():
             writer.write(link.encode(link.Drain(grace)))
         else:
             self._signal(name, signal.SIGTERM)
