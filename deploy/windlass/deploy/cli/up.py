@@ -64,13 +64,6 @@ def _address(ctx: click.Context, param: click.Parameter, value: str) -> ListenAd
     "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    default=1,
-    show_default=True,
-    help="Router processes.",
-)
-@click.option(
     "--access-log",
     type=click.Choice(["off", "json", "common"]),
     default="off",
@@ -109,7 +102,6 @@ def command(
     domain: str,
     default_service: str,
     log_format: LogFormat,
-    workers: int,
     access_log: AccessLog,
     server_timing: bool,
     tunnel_idle: float,
@@ -131,7 +123,6 @@ def command(
         domain=domain,
         default_service=default_service,
         log_format=log_format,
-        workers=workers,
         access_log=access_log,
         server_timing=server_timing,
         tunnel_idle=tunnel_idle,
