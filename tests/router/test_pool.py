@@ -90,6 +90,22 @@ def test_a_draining_instance_gets_no_new_request() -> None:
     assert pool.open(instance, 2) == []
 
 
+def test_a_retry_avoids_the_instance_that_failed_unless_no_other_has_a_slot() -> None:
+    pool = make_pool(concurrency=1)
+    bad, good = Instance("a"), Instance("b")
+    pool.add(good, 0)
+    pool.add(bad, 0)
+    assert pool.acquire("r0", 0) is bad
+    pool.give_back(bad, 1)
+    assert pool.retry("r0", 0, 1, avoid=bad) is good
+    assert pool.retry("r1", 0, 1, avoid=bad) is bad
+    assert pool.retry("r2", 0, 1, avoid=bad) is None
+    pool.close(bad)
+    assert pool.release(good, 1, 2) == "r2"
+    assert pool.release(good, 1, 2) is None
+    assert pool.retry("r3", 0, 2, avoid=bad) is good
+
+
 def test_the_queue_is_limited_by_slots_and_refuses_with_its_limit() -> None:
     pool = make_pool(concurrency=2)
     for n in range(20):

@@ -177,3 +177,16 @@ async def test_a_request_that_was_only_connecting_waits_for_another_instance(rig
     await rig.until(lambda: rig.queued() == 1)
     rig.ready("hello-00001-c")
     assert await client.response() == (200, b"hello")
+
+
+async def test_an_instance_that_hangs_up_on_every_request_is_set_aside(rig: Rig) -> None:
+    rig.origin.answers("/", b"", keep=False)
+    rig.ready("hello-00001-b", port=closed_port())
+    await rig.settled(2)
+    instances = rig.worker.dispatch.pools["hello-00001"].instances
+    client = await rig.client()
+    while all(instance.open for instance in instances.values()):
+        client.get("/")
+        status, _ = await client.response()
+        assert status == 502
+    assert sum(instance.open for instance in instances.values()) == 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -56,6 +57,9 @@ class Client(Protocol):
     def expire(self, now: int) -> None:
         """The deadline is over."""
 
+    def is_idle(self) -> bool:
+        """Tell whether no request is under way."""
+
     def drain(self, now: int, until: int) -> None:
         """Serve no more than what is under way, or begins before `until`."""
 
@@ -78,6 +82,7 @@ class Dispatch:
         "draining",
         "emptied",
         "ids",
+        "max_clients",
         "pools",
         "server_timing",
         "tunnel_idle",
@@ -91,6 +96,7 @@ class Dispatch:
         self._aside: set[Endpoint] = set()
         self.pools: dict[str, Pool[Endpoint, Exchange]] = {}
         self.clients: set[Client] = set()
+        self.max_clients = 0  # connected at once, above which idle ones are closed; 0: any number
         self.draining = False
         self.access_log: AccessLog | None = None
         self.ids = Ids()
@@ -211,6 +217,8 @@ class Dispatch:
         """End what has lasted too long. Deadlines are met within one interval of the sweep."""
         for client in [client for client in self.clients if 0 < client.deadline <= now]:
             client.expire(now)
+        if self.max_clients and len(self.clients) > self.max_clients:
+            self._close_idle_clients(len(self.clients) - self.max_clients)
         for pool in self.pools.values():
             for ticket in pool.expire(now):
                 detail = f"No slot came free within {pool.route.queue_wait:g} s; try again later."
@@ -222,6 +230,14 @@ class Dispatch:
             endpoint.standing.come_back()
             for ticket in self.pools[endpoint.route.revision].open(endpoint, now):
                 ticket.grant(endpoint, now)
+
+    def _close_idle_clients(self, count: int) -> None:
+        """Make room for others: close the connections that would time out first."""
+        idle = [client for client in self.clients if client.is_idle()]
+        closed = nsmallest(count, idle, key=lambda client: client.deadline)
+        for client in closed:
+            client.abort()
+        log.warning("closed idle clients", count=len(closed), limit=self.max_clients)
 
     def report(self, now: int) -> tuple[list[RevisionReport], list[InstanceReport]]:
         """Return what happened since the last call, and forget instances that are gone."""

@@ -443,6 +443,10 @@ class ClientConnection(Exchange, asyncio.Protocol):
         if not self.deadline or self.deadline > moment:
             self.deadline = moment
 
+    def is_idle(self) -> bool:
+        """Tell whether no request is under way."""
+        return self.pool is None
+
     def drain(self, now: int, until: int) -> None:
         """Close if nothing is under way, else after it."""
         self._keep = False

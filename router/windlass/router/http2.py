@@ -327,6 +327,10 @@ class ClientSession(Session):
                 self.send_goaway(self.connection.highest_inbound_stream_id)
             self.close()
 
+    def is_idle(self) -> bool:
+        """Tell whether no request is under way."""
+        return not self.streams
+
     def drain(self, now: int, until: int) -> None:
         """Say that the connection ends, serve what comes until the client has seen it."""
         if self._ending or self.ended:

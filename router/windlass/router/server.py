@@ -13,6 +13,7 @@ import gc
 import os
 import secrets
 import signal
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +25,7 @@ import uvloop
 
 from windlass.router.access_log import AccessLog
 from windlass.router.affinity import Affinity
+from windlass.router.descriptors import for_clients, raise_limit
 from windlass.router.dispatch import Dispatch
 from windlass.router.http1 import ClientConnection
 from windlass.router.node_link import NodeLink
@@ -41,6 +43,9 @@ INTERVAL = 0.25  # seconds between reports, and between looks at deadlines
 GRACE = 10.0  # seconds for requests under way when told to end by a signal
 NODE_AWAY_LIMIT = 60.0  # seconds without the node after which the worker ends
 HANDSHAKE_TIME = 10.0  # seconds for a client to finish TLS's handshake
+# Bytes that the kernel takes for a client and has not sent: without it, megabytes for each one that
+# does not read. What is on its way is not limited.
+MAX_UNSENT = 128 * 1024
 CANNOT_LISTEN = 3  # exit status
 
 
@@ -70,6 +75,8 @@ class Worker:
             ssl=certificates.context if certificates else None,
             ssl_handshake_timeout=HANDSHAKE_TIME if certificates else None,
         )
+        for listener in self._server.sockets:  # those that it accepts inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
         bound: int = self._server.sockets[0].getsockname()[1]
         log.info("listening", host=host, port=bound)
         return bound
@@ -128,6 +135,7 @@ class Worker:
 async def serve(options: argparse.Namespace) -> int:
     """Run a worker until it is told to end; return the exit status."""
     worker = Worker(options.link, options.worker, options.domain)
+    worker.dispatch.max_clients = for_clients(raise_limit())
     worker.dispatch.affinity = Affinity(shared_key(Path(options.link).with_name("affinity.key")))
     worker.dispatch.server_timing = options.server_timing
     if options.access_log != "off":
