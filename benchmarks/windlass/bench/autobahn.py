@@ -66,7 +66,8 @@ def main(
     for case in sorted(changed):
         click.echo(f"  {case}: direct {found['direct'][case]}, router {found[WINDLASS][case]}")
     if out:
-        kept = {"command": shlex.join(sys.argv), "machine": describe(), "verdicts": found}
+        command = shlex.join(["python", "-m", "windlass.bench.autobahn", *sys.argv[1:]])
+        kept = {"command": command, "machine": describe(), "verdicts": found}
         out.write_text(json.dumps(kept, indent=1) + "\n")
     sys.exit(bool(worse))
 
