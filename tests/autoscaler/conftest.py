@@ -68,6 +68,9 @@ class Recorder:
     def instance_changed(self, instance: Instance) -> None:
         self.changes.append(instance)
 
+    def instance_withheld(self, instance: Instance, reason: str) -> None:
+        raise AssertionError("no test of the loop has a readiness probe")
+
     def start_failed(self, revision: str, reason: str) -> None:
         self.failed.append((revision, reason))
 

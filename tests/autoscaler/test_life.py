@@ -3,12 +3,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from windlass.autoscaler.fleet import Fleet
 from windlass.autoscaler.life import Surroundings, describe
 from windlass.model.instance import Exit, Instance, State
-from windlass.model.service import GIB, Limits
+from windlass.model.service import GIB, Limits, Probe
 from windlass.runtime.fake import Behaviour, FakeRuntime
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.autoscaler.conftest import World
 
+    from windlass.model.instance import Address
+    from windlass.model.service import Container
     from windlass.runtime.base import LogLine
 
 LONG = Limits(timeout=60, startup_timeout=8)
@@ -30,20 +33,34 @@ class Stage:
         self.lines: list[str] = []
         self.returned = 0
         self.revision = world.revision(limits=LONG)
+        self.failing: set[str] = set()  # paths of http probes
+        self.withheld: list[str] = []
         self.fleet = Fleet(
             Surroundings(
                 runtime=self.runtime,
                 clock=world.clock,
                 stop_grace=10.0,
                 answers=self.runtime.answers,
+                passes=self.passes,
                 tell=self.told.append,
                 tell_line=self.hear,
+                tell_withheld=lambda instance, reason: self.withheld.append(reason),
                 start_done=self.count,
             )
         )
 
     def hear(self, instance: str, line: LogLine) -> None:
         self.lines.append(line.text)
+
+    async def passes(self, probe: Probe, container: Container, address: Address) -> bool:
+        return probe.path not in self.failing
+
+    def probed(self, **probes: Probe) -> None:
+        """Give the revision probes."""
+        template = self.revision.template
+        container = msgspec.structs.replace(template.container, **probes)
+        changed = msgspec.structs.replace(template, container=container)
+        self.revision = msgspec.structs.replace(self.revision, template=changed)
 
     def count(self) -> None:
         self.returned += 1
@@ -229,3 +246,47 @@ async def test_what_an_instance_prints_is_told_as_it_does(stage: Stage) -> None:
 )
 def test_an_end_is_said_in_words(how: Exit, said: str) -> None:
     assert describe(how, Limits(memory=GIB)) == said
+
+
+LIVE = Probe(kind="http", path="/live", period=5.0, failure_threshold=2)
+READY = Probe(kind="http", path="/ready", period=1.0, failure_threshold=1)
+
+
+async def test_an_instance_that_is_no_longer_alive_is_ended_with_its_reason(stage: Stage) -> None:
+    stage.probed(liveness_probe=LIVE)
+    name = await stage.begin()
+    await asyncio.sleep(60)
+    assert stage.states == [State.STARTING, State.READY]
+    stage.failing = {"/live"}
+    await asyncio.sleep(11)
+    assert stage.states == [State.STARTING, State.READY, State.FAILED]
+    assert stage.last.reason == "its liveness probe (http GET /live) failed 2 times in a row"
+    assert stage.runtime.killed == [name]
+
+
+async def test_one_failure_below_the_threshold_ends_nothing(stage: Stage) -> None:
+    stage.probed(liveness_probe=LIVE)
+    await stage.begin()
+    for _ in range(5):
+        stage.failing = {"/live"}
+        await asyncio.sleep(5)
+        stage.failing = set()
+        await asyncio.sleep(5)
+    assert stage.states == [State.STARTING, State.READY]
+
+
+async def test_an_instance_gets_no_requests_while_its_readiness_probe_fails(stage: Stage) -> None:
+    stage.probed(readiness_probe=READY)
+    stage.failing = {"/ready"}
+    await stage.begin()
+    await asyncio.sleep(1)
+    assert stage.states == [State.STARTING]
+    stage.failing = set()
+    await asyncio.sleep(1)
+    assert stage.states == [State.STARTING, State.READY]
+    stage.failing = {"/ready"}
+    await asyncio.sleep(3)
+    stage.failing = set()
+    await asyncio.sleep(3)
+    assert stage.withheld == ["its readiness probe (http GET /ready) failed once", ""]
+    assert stage.states == [State.STARTING, State.READY]

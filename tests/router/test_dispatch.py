@@ -158,16 +158,6 @@ async def test_retries_end_where_their_budget_does(dispatch: Dispatch) -> None:
     assert pool.budget.used == 0
 
 
-async def test_a_draining_instance_is_not_opened_again(
-    dispatch: Dispatch, voice: HeardVoice
-) -> None:
-    dispatch.add_instance(ready("a"), 0)
-    dispatch.drain_instance(link.InstanceDraining("a"))
-    assert voice.told == [("drained", "a")]
-    dispatch.add_instance(ready("a"), 1)
-    assert not dispatch.pools["hello-00001"].instances["a"].open
-
-
 async def test_a_host_nobody_serves_and_a_revision_nobody_knows(dispatch: Dispatch) -> None:
     with pytest.raises(Problem) as unknown:
         dispatch.pool_for(b"other.localhost")
@@ -186,3 +176,27 @@ async def test_an_abandoned_exchange_that_was_connecting_is_not_counted(
     assert (endpoint.in_flight, endpoint.counts.requests) == (0, 0)
     revisions, _ = dispatch.report(2)
     assert revisions[0].responses == ((499, 1),)
+
+
+async def test_an_instance_that_is_not_ready_gets_no_request_until_it_is_again(
+    dispatch: Dispatch,
+) -> None:
+    dispatch.add_instance(ready("a"), 0)
+    pool = dispatch.pools["hello-00001"]
+    dispatch.withhold_instance(link.InstanceUnready("a"))
+    dispatch.withhold_instance(link.InstanceUnready("unknown"))
+    dispatch.sweep(600 * SECOND)
+    assert not pool.instances["a"].open
+    dispatch.add_instance(ready("a"), 1)
+    assert pool.instances["a"].open
+
+
+async def test_an_instance_that_drained_under_an_earlier_node_serves_the_next_one(
+    dispatch: Dispatch, voice: HeardVoice
+) -> None:
+    dispatch.add_instance(ready("a"), 0)
+    dispatch.drain_instance(link.InstanceDraining("a"))
+    assert voice.told == [("drained", "a")]
+    assert not dispatch.pools["hello-00001"].instances["a"].open
+    dispatch.add_instance(ready("a"), 1)
+    assert dispatch.pools["hello-00001"].instances["a"].open

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from windlass.autoscaler import health
 from windlass.model.instance import ENDED, Exit, Instance, State, moved
 from windlass.model.service import MIB
 from windlass.runtime.base import RuntimeFault, Start
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
     from windlass.model.instance import Address
-    from windlass.model.service import Container, Limits, Revision
+    from windlass.model.service import Container, Limits, Probe, Revision
     from windlass.runtime.base import LogLine, Runtime
 
 log = structlog.get_logger(__name__)
@@ -48,9 +49,11 @@ class Surroundings:
     runtime: Runtime
     clock: Callable[[], int]  # ns
     stop_grace: float  # seconds from SIGTERM to SIGKILL
-    answers: Callable[[Container, Address], Awaitable[bool]]  # one probe
+    answers: Callable[[Container, Address], Awaitable[bool]]  # the startup probe, once
+    passes: Callable[[Probe, Container, Address], Awaitable[bool]]  # any probe, once
     tell: Callable[[Instance], None]
     tell_line: Callable[[str, LogLine], None]
+    tell_withheld: Callable[[Instance, str], None]  # why it gets no requests; empty: it does again
     start_done: Callable[[], None]  # another instance may be started
 
 
@@ -72,6 +75,7 @@ class Life:
         self._stop: asyncio.Future[None] = loop.create_future()  # drain, or give up starting
         self._drained: asyncio.Future[None] = loop.create_future()
         self._exit: asyncio.Future[Exit] = loop.create_future()
+        self._unhealthy: asyncio.Future[None] = loop.create_future()  # not alive, says its probe
         self._ended = 0  # ns
         self._broken = ""  # why it is being killed while it serves
 
@@ -195,9 +199,15 @@ class Life:
         container, pause = self.revision.template.container, FIRST_PROBE_PAUSE
         if container.startup_probe:
             await asyncio.sleep(container.startup_probe.initial_delay)
-        while not await self._around.answers(container, self._address):
+        while not await self._takes_requests(container):
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LONGEST_PROBE_PAUSE)
+
+    async def _takes_requests(self, container: Container) -> bool:
+        address, readiness = self._address, container.readiness_probe
+        if not await self._around.answers(container, address):
+            return False
+        return readiness is None or await self._around.passes(readiness, container, address)
 
     def _startup_budget(self) -> float:
         probe, limits = (
@@ -211,8 +221,34 @@ class Life:
         )
 
     async def _serve(self) -> None:
-        await _first_of(self._exit, self._stop)
+        checks = [asyncio.create_task(check) for check in self._checks()]
+        try:
+            await _first_of(self._exit, self._stop, self._unhealthy)
+        finally:
+            for check in checks:
+                check.cancel()
         self._check_alive()
+        liveness = self.revision.template.container.liveness_probe
+        if self._unhealthy.done() and liveness:
+            raise _Failure(health.failing("liveness", liveness))
+
+    def _checks(self) -> Iterator[Coroutine[None, None, None]]:
+        """Yield what watches over an instance that serves."""
+        container = self.revision.template.container
+        if probe := container.liveness_probe:
+            yield health.watch(probe, self._attempt_of(probe), lambda _: _settle(self._unhealthy))
+        if probe := container.readiness_probe:
+            why = health.failing("readiness", probe)
+            yield health.watch(
+                probe,
+                self._attempt_of(probe),
+                lambda passing: self._around.tell_withheld(self.instance, "" if passing else why),
+            )
+
+    def _attempt_of(self, probe: Probe) -> Callable[[], Awaitable[bool]]:
+        container, address = self.revision.template.container, self.instance.address
+        assert address  # whoever serves has one
+        return lambda: self._around.passes(probe, container, address)
 
     async def _drain(self) -> None:
         timeout = self.revision.template.limits.timeout

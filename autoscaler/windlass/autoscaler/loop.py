@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from windlass.model.instance import Address
-    from windlass.model.service import Container, Revision
+    from windlass.model.service import Container, Probe, Revision
     from windlass.runtime.base import LogLine, Runtime
 
 log = structlog.get_logger(__name__)
@@ -57,6 +57,9 @@ class Audience(Protocol):
 
     def instance_changed(self, instance: Instance) -> None:
         """Hear of an instance's new state, before the next step is taken."""
+
+    def instance_withheld(self, instance: Instance, reason: str) -> None:
+        """Hear that a ready instance is to get no new request; an empty reason: it is again."""
 
     def start_failed(self, revision: str, reason: str) -> None:
         """Hear that no instance comes up."""
@@ -79,6 +82,7 @@ class Autoscaler:
         *,
         clock: Callable[[], int] = time.monotonic_ns,
         answers: Callable[[Container, Address], Awaitable[bool]] = probe.answers,
+        passes: Callable[[Probe, Container, Address], Awaitable[bool]] = probe.passes,
     ) -> None:
         self._runtime = runtime
         self._audience = audience
@@ -95,8 +99,10 @@ class Autoscaler:
                 clock=clock,
                 stop_grace=settings.stop_grace,
                 answers=answers,
+                passes=passes,
                 tell=self._changed,
                 tell_line=audience.log_line,
+                tell_withheld=audience.instance_withheld,
                 start_done=self._start_done,
             )
         )

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 async def answers(container: Container, address: Address) -> bool:
     """Return whether the container's startup probe succeeds there, by default a TCP connect."""
-    probe = container.startup_probe or Probe()
+    return await passes(container.startup_probe or Probe(), container, address)
+
+
+async def passes(probe: Probe, container: Container, address: Address) -> bool:
+    """Return whether a probe of a container succeeds there."""
     port = address.port
     if probe.port is not None and probe.port != container.port:
         port = probe.port  # reachable only where the driver dials the container itself

@@ -58,6 +58,7 @@ class Switchboard:
         self.ended: dict[str, deque[Instance]] = {}  # service -> those that ended lately
         self.in_flight: dict[str, int] = {}  # instance -> requests now, through all workers
         self._levels = Levels()
+        self._withheld: set[str] = set()  # ready instances that fail their readiness probe
         self._undrained: dict[str, set[str]] = {}  # draining instance -> workers that still use it
         self.requests: Counter[str] = Counter()  # instance -> requests served
         self.recent = RecentBusy()
@@ -90,6 +91,7 @@ class Switchboard:
             self.in_flight.pop(instance.id, None)
             self._levels.forget_instance(instance.id)
             self._undrained.pop(instance.id, None)
+            self._withheld.discard(instance.id)
             self._counters.instance_gone(instance.id)
             self._logs.close(instance.service, instance.id)
             kept = self.ended.setdefault(instance.service, deque(maxlen=ENDED_KEPT))
@@ -114,6 +116,20 @@ class Switchboard:
             instance=instance.id,
             message=_told(instance),
             level="warning" if instance.state is State.FAILED else "info",
+        )
+
+    def instance_withheld(self, instance: Instance, reason: str) -> None:
+        """Tell workers to give a ready instance no new request, or, without a reason, again."""
+        (self._withheld.add if reason else self._withheld.discard)(instance.id)
+        if message := self._told_workers(instance):
+            self._workers.send(message)
+        self.event(
+            "InstanceUnready" if reason else "InstanceReadyAgain",
+            service=instance.service,
+            revision=instance.revision,
+            instance=instance.id,
+            message=f"{instance.id} gets {reason and 'no '}requests{reason and ': '}{reason}",
+            level="warning" if reason else "info",
         )
 
     def vanished(self, instance: str) -> None:
@@ -235,6 +251,8 @@ class Switchboard:
 
     def _told_workers(self, instance: Instance) -> link.ToWorker | None:
         """Return what workers must know of an instance's new state."""
+        if instance.id in self._withheld and instance.state is State.READY:
+            return link.InstanceUnready(instance.id)
         if instance.state is State.READY:
             return link.InstanceReady(self._route(instance))
         if instance.state is State.DRAINING:

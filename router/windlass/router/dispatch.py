@@ -19,6 +19,7 @@ from windlass.router.link import (
     InstanceGone,
     InstanceReady,
     InstanceReport,
+    InstanceUnready,
     RevisionReport,
     Routes,
     StartFailed,
@@ -178,11 +179,20 @@ class Dispatch:
             endpoint.added = now
             tickets = pool.add(endpoint, now)
         else:
+            # The node knows best: one that drains here may be one that a new node took over.
+            endpoint.draining = False
             self._aside.discard(endpoint)
             endpoint.standing.come_back()
             tickets = pool.open(endpoint, now)
         for ticket in tickets:
             ticket.grant(endpoint, now)
+
+    def withhold_instance(self, message: InstanceUnready) -> None:
+        """Give an instance no new request until it is ready again."""
+        endpoint = self._endpoints.get(message.instance)
+        if endpoint is not None and not endpoint.gone:
+            self.pools[endpoint.route.revision].close(endpoint)
+            self._aside.discard(endpoint)
 
     def drain_instance(self, message: InstanceDraining) -> None:
         """Give an instance no new request; say so when it has none."""

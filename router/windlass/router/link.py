@@ -84,6 +84,12 @@ class InstanceDraining(msgspec.Struct, frozen=True, tag="instance_draining"):
     instance: str
 
 
+class InstanceUnready(msgspec.Struct, frozen=True, tag="instance_unready"):
+    """Give it no new request until InstanceReady names it again; those it has go on."""
+
+    instance: str
+
+
 class InstanceGone(msgspec.Struct, frozen=True, tag="instance_gone"):
     """It has ended: forget it; requests in flight there fail with 502 and this reason."""
 
@@ -111,7 +117,14 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
 
 
 ToWorker = (
-    Routes | InstanceReady | InstanceDraining | InstanceGone | StartFailed | Acknowledge | Drain
+    Routes
+    | InstanceReady
+    | InstanceUnready
+    | InstanceDraining
+    | InstanceGone
+    | StartFailed
+    | Acknowledge
+    | Drain
 )
 
 

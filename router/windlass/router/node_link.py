@@ -149,6 +149,8 @@ class NodeLink:
                 dispatch.apply_routes(message, now)
             case link.InstanceReady():
                 dispatch.add_instance(message, now)
+            case link.InstanceUnready():
+                dispatch.withhold_instance(message)
             case link.InstanceDraining():
                 dispatch.drain_instance(message)
             case link.InstanceGone():

@@ -1,0 +1,52 @@
+"""Probes of an instance that is ready already: when they are due, and when their verdict changes.
+
+What a probe sends, and what follows from a verdict, is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from windlass.model.service import Probe
+
+
+class Streak:
+    """The verdict of one probe: passing at first, failing after so many failures in a row."""
+
+    def __init__(self, failure_threshold: int) -> None:
+        self._threshold = failure_threshold
+        self._failures = 0
+        self.passing = True
+
+    def take(self, passed: bool) -> bool:
+        """Take one attempt's result; return whether the verdict is another one now."""
+        before = self.passing
+        self._failures = 0 if passed else self._failures + 1
+        if passed:
+            self.passing = True
+        elif self._failures >= self._threshold:
+            self.passing = False
+        return self.passing != before
+
+
+async def watch(
+    probe: Probe, attempt: Callable[[], Awaitable[bool]], changed: Callable[[bool], None]
+) -> None:
+    """Probe until cancelled; call `changed` with each new verdict."""
+    streak = Streak(probe.failure_threshold)
+    await asyncio.sleep(probe.initial_delay)
+    while True:
+        if streak.take(await attempt()):
+            changed(streak.passing)
+        await asyncio.sleep(probe.period)
+
+
+def failing(name: str, probe: Probe) -> str:
+    """Return in words that a probe fails."""
+    path = f" GET {probe.path}" if probe.kind == "http" else ""
+    times = "once" if probe.failure_threshold == 1 else f"{probe.failure_threshold} times in a row"
+    return f"its {name} probe ({probe.kind}{path}) failed {times}"
