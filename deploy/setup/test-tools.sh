@@ -5,7 +5,8 @@ set -euo pipefail
 here=$(dirname "$0")
 
 packages=(
-    chromium curl nghttp2-client nginx-light prometheus           # browser, clients, peers, promtool
+    chromium fonts-dejavu-core libatomic1                         # a browser, and what drives it
+    curl nghttp2-client nginx-light prometheus                    # clients, a peer, promtool
     busybox-static conmon containernetworking-plugins             # the oci runtime, from here on
     golang-github-containers-common iproute2 iptables runc skopeo umoci
 )
