@@ -23,6 +23,8 @@ MILLISECOND = 1_000_000  # ns
 _SHORT, _LONG = 100 * MILLISECOND, 1000 * MILLISECOND  # grains of the two roundings
 _FIELDS = Amounts.__struct_fields__
 _COLUMN = {name: number for number, name in enumerate(_FIELDS)}
+_BUSY, _IDLE, _WARM = _COLUMN["busy"], _COLUMN["idle"], _COLUMN["warm"]
+_SHORTLY, _LONGER = _COLUMN["rounding_100ms"], _COLUMN["rounding_1s"]
 _NEVER = 1 << 63
 
 
@@ -48,29 +50,50 @@ def abandon(state: AccountState, worker: str, moment: int) -> None:
         _join(state, [(since, moment)])
 
 
-def book(state: AccountState, until: int, clock: WallClock) -> dict[int, Amounts]:
-    """Return, by minute, what the facts up to `until` add to what was booked before."""
-    wanted = _tally(state, until, clock)
+def book(
+    state: AccountState, until: int, clock: WallClock, final: int | None = None
+) -> dict[int, Amounts]:
+    """Return, by minute, what the facts up to `until` add to what was booked before.
+
+    What lies before the moment `final`, if any, is settled: its details are forgotten.
+    """
+    ended = state.life.ended is not None and state.life.ended <= until
+    window = _window(state, until)
+    settled, open_ = _Tally(clock, state.warm_since), _Tally(clock, state.warm_since)
+    if final is not None:
+        final = min(final, until if state.life.ended is None else state.life.ended)
+        if final > state.settled:
+            head, window = _divide(window, final)
+            _forget(state, final, settled.count(head, state.carried))
+    length = open_.count(window, state.carried)
+    if ended:
+        open_.close(window[-1].end if window else state.settled, length)
+        if state.mode is Mode.LAMBDA and not state.invoked:
+            open_.add(_COLUMN["invocation_milliseconds"], *_unused_start(state))
+    return _changes(state, settled.amounts(), open_.amounts())
+
+
+def _changes(
+    state: AccountState, settled: dict[int, Amounts], open_: dict[int, Amounts]
+) -> dict[int, Amounts]:
+    """Return what differs from what was booked; only what is not settled can differ again."""
     nothing = Amounts()
     changes = {
-        minute: wanted.get(minute, nothing) - state.booked.get(minute, nothing)
-        for minute in wanted.keys() | state.booked.keys()
+        minute: settled.get(minute, nothing)
+        + open_.get(minute, nothing)
+        - state.booked.get(minute, nothing)
+        for minute in settled.keys() | open_.keys() | state.booked.keys()
     }
-    state.booked = wanted
+    state.booked = open_
     return {minute: change for minute, change in changes.items() if change != nothing}
 
 
-def settle(state: AccountState, moment: int, until: int, clock: WallClock) -> None:
-    """Make what lies before `moment` final and forget its details; `until`: as booked last."""
-    moment = min(moment, until if state.life.ended is None else state.life.ended)
-    if moment <= state.settled:
-        return
-    state.carried = _lasting(_window(state, moment), state.settled, state.carried)
-    state.settled = moment
+def _forget(state: AccountState, moment: int, carried: int) -> None:
+    """Keep nothing of what lies before a moment but how long the billable stretch has lasted."""
+    state.settled, state.carried = moment, carried
     del state.busy[: bisect_right(state.busy, moment, key=_end)]
     if state.busy and state.busy[0][0] < moment:
         state.busy[0] = (moment, state.busy[0][1])
-    state.booked = _tally(state, until, clock)
 
 
 def _join(state: AccountState, busy: Sequence[Stretch]) -> None:
@@ -89,33 +112,64 @@ def _end(stretch: Stretch) -> int:
 def _window(state: AccountState, until: int) -> list[Slice]:
     """Return the slices of [settled, until)."""
     known = [*state.busy, *((since, until) for since in state.open.values())]
-    return [
-        Slice(cut.kind, max(cut.begin, state.settled), cut.end)
-        for cut in slices(state.life, known, until)
-        if cut.end > state.settled
-    ]
+    cuts = slices(state.life, known, until)
+    return _divide(cuts, state.settled)[1]
 
 
-def _lasting(window: Sequence[Slice], settled: int, carried: int) -> int:
-    """Return how long the billable stretch has lasted that reaches the window's end."""
-    begin = None
-    for cut in reversed(window):
-        if cut.kind is Kind.IDLE:
-            break
-        begin = cut.begin
-    if begin is None:
-        return 0
-    return window[-1].end - begin + (carried if begin == settled else 0)
+def _divide(cuts: list[Slice], moment: int) -> tuple[list[Slice], list[Slice]]:
+    """Return the slices before a moment and those from it on; one that crosses it is cut."""
+    at = bisect_right(cuts, moment, key=_cut_end)
+    before, after = cuts[:at], cuts[at:]
+    if after and after[0].begin < moment:
+        kind, begin, end = after[0]
+        before.append(Slice(kind, begin, moment))
+        after[0] = Slice(kind, moment, end)
+    return before, after
+
+
+def _cut_end(cut: Slice) -> int:
+    return cut.end
 
 
 class _Tally:
     """Sums by minute. Plain lists of integers: a busy instance has thousands of slices a flush."""
 
-    def __init__(self, clock: WallClock) -> None:
+    def __init__(self, clock: WallClock, warm_since: int | None) -> None:
         self._clock = clock
+        self._warm_since = warm_since
         self._rows: dict[int, list[int]] = {}
         self._row: list[int] = []  # of the minute that lasts over [begin, end)
         self._begin = self._end = 0
+
+    def count(self, window: Sequence[Slice], length: int) -> int:
+        """Add up slices, and the rounding of each billable stretch that an idle slice ends.
+
+        Startup, busy and shutdown slices that touch are one stretch: it is rounded once.
+
+        Args:
+            window: slices without a gap.
+            length: of the billable stretch that reaches it.
+
+        Returns:
+            The length of the billable stretch that reaches the window's end.
+        """
+        for kind, first, last in window:
+            if kind is Kind.IDLE:
+                self.close(first, length)
+                length = 0
+                self.spread(_IDLE, first, last)
+                if self._warm_since is not None:
+                    self.spread(_WARM, max(first, self._warm_since), last)
+            else:
+                length += last - first
+                self.spread(_BUSY if kind is Kind.BUSY else _COLUMN[kind], first, last)
+        return length
+
+    def close(self, end: int, length: int) -> None:
+        """Add what rounding adds to a billable stretch that ended."""
+        if length:
+            self.add(_SHORTLY, end - 1, -length % _SHORT)
+            self.add(_LONGER, end - 1, -length % _LONG)
 
     def spread(self, field: int, begin: int, end: int) -> None:
         """Add the nanoseconds of [begin, end) to the minutes they lie in."""
@@ -138,41 +192,6 @@ class _Tally:
             self._begin = moment
             self._row = self._rows.setdefault(minute, [0] * len(_FIELDS))
         return self._row
-
-
-def _tally(state: AccountState, until: int, clock: WallClock) -> dict[int, Amounts]:
-    tally = _Tally(clock)
-    window = _window(state, until)
-    for cut in window:
-        tally.spread(_COLUMN[cut.kind], cut.begin, cut.end)
-        if cut.kind is Kind.IDLE and state.warm_since is not None:
-            tally.spread(_COLUMN["warm"], max(cut.begin, state.warm_since), cut.end)
-    ended = state.life.ended is not None and state.life.ended <= until
-    for end, length in _closed(window, state, ended):
-        tally.add(_COLUMN["rounding_100ms"], end - 1, -length % _SHORT)
-        tally.add(_COLUMN["rounding_1s"], end - 1, -length % _LONG)
-    if ended and state.mode is Mode.LAMBDA and not state.invoked:
-        moment, milliseconds = _unused_start(state)
-        tally.add(_COLUMN["invocation_milliseconds"], moment, milliseconds)
-    return tally.amounts()
-
-
-def _closed(window: Sequence[Slice], state: AccountState, ended: bool) -> list[Stretch]:
-    """Return (end, length) of each billable stretch that ended at `settled` or after it.
-
-    Startup, busy and shutdown slices that touch are one stretch: it is rounded once.
-    """
-    found = []
-    end, length = state.settled, state.carried
-    for cut in window:
-        if cut.kind is not Kind.IDLE:
-            end, length = cut.end, length + cut.end - cut.begin
-        elif length:
-            found.append((end, length))
-            length = 0
-    if ended and length:
-        found.append((end, length))
-    return found
 
 
 def _unused_start(state: AccountState) -> tuple[int, int]:

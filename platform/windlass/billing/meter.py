@@ -163,9 +163,7 @@ class Meter:
         self._clock.observe(now, wall_offset)
         settled = self._settled(now)
         for state in list(self._accounts.values()):
-            self._book(state, now)
-            if settled is not None:
-                account.settle(state, settled, now, self._clock)
+            self._book(state, now, settled)
             ended = state.life.ended
             if settled is not None and ended is not None and ended < now - PATIENCE:
                 del self._accounts[state.id]
@@ -248,8 +246,8 @@ class Meter:
         for state in oldest[: max(0, wanted)]:
             state.warm_since = max(moment, state.settled)
 
-    def _book(self, state: AccountState, until: int) -> None:
-        for minute, amounts in account.book(state, until, self._clock).items():
+    def _book(self, state: AccountState, until: int, final: int | None = None) -> None:
+        for minute, amounts in account.book(state, until, self._clock, final).items():
             self._add(state.id, minute, amounts)
 
     def _add(self, instance: str, minute: int, amounts: Amounts) -> None:

@@ -5,9 +5,8 @@ Moments are integer nanoseconds of any one clock; what a slice costs is not know
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -35,8 +34,7 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     ended: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """The stretch [begin, end) of an instance's life."""
 
     kind: Kind
@@ -57,7 +55,9 @@ def slices(life: Life, busy: Iterable[Stretch], until: int) -> list[Slice]:
     cuts = [Slice(Kind.STARTUP, life.started, ready)]
     at = ready
     for begin, finish in union(busy, ready, stopping):
-        cuts += [Slice(Kind.IDLE, at, begin), Slice(Kind.BUSY, begin, finish)]
+        if at < begin:
+            cuts.append(Slice(Kind.IDLE, at, begin))
+        cuts.append(Slice(Kind.BUSY, begin, finish))
         at = finish
     cuts += [Slice(Kind.IDLE, at, stopping), Slice(Kind.SHUTDOWN, stopping, end)]
     return [cut for cut in cuts if cut.begin < cut.end]
