@@ -31,16 +31,19 @@ async def run(
     Raises:
         CommandFailed: its status was not 0.
     """
-    process = await asyncio.create_subprocess_exec(
-        *(os.fspath(word) for word in command),
-        # No pipe where nothing is given: uvloop raises on a write to a program that has ended.
-        stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=env,
-    )
+    # A file and no pipe: uvloop raises when a program ends before it has read all that is given.
+    with os.fdopen(os.memfd_create("given"), "w+b") as source:
+        source.write(given)
+        source.seek(0)
+        process = await asyncio.create_subprocess_exec(
+            *(os.fspath(word) for word in command),
+            stdin=source,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=env,
+        )
     try:
-        written, complaint = await process.communicate(given or None)
+        written, complaint = await process.communicate()
     except asyncio.CancelledError:
         if process.returncode is None:
             process.kill()
