@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from windlass.runtime.oci import subnet
@@ -26,6 +26,7 @@ def test_routes_are_read_without_the_default_one() -> None:
     assert subnet.routes(ROUTES) == [IPv4Network("172.17.0.0/16")]
 
 
+@settings(max_examples=20)  # each lists four thousand candidates
 @given(st.text(), st.lists(networks))
 def test_a_chosen_subnet_overlaps_with_no_route(state: str, taken: list[IPv4Network]) -> None:
     try:
