@@ -1,12 +1,12 @@
 # Every target sets up what it needs, quickly when it is there. The work is in deploy/setup/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check
+.PHONY: help demo test check bench-slow
 
 setup := deploy/setup
 ARGS ?=
 
 help: ## Show these targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile
 
 demo: ## Set up all that is missing and show what Windlass does (five minutes the first time)
 	@$(setup)/python.sh
@@ -19,3 +19,7 @@ test: ## Set up all that is missing and run every test (ARGS="tests/router -k po
 check: ## Check format, style, types, imports between areas, and shell scripts
 	@$(setup)/python.sh dev
 	@$(setup)/check.sh
+
+bench-slow: ## Attack the router with slowhttptest beside a normal load (four minutes)
+	@$(setup)/python.sh dev
+	@.venv/bin/python -m windlass.bench.slow --install $(ARGS)

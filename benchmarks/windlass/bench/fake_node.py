@@ -20,6 +20,7 @@ class FakeNode:
         self._backend, self._concurrency = backend, concurrency
         self._server: asyncio.Server | None = None
         self._talks: set[asyncio.Task[None]] = set()
+        self.in_flight = 0  # as a worker reported last
 
     async def listen(self, socket: Path) -> None:
         """Wait for workers at a Unix socket."""
@@ -43,7 +44,8 @@ class FakeNode:
                     case link.Hello():
                         for message in self._state():
                             writer.write(link.encode(message))
-                    case link.Report(sequence=sequence):
+                    case link.Report(sequence=sequence, revisions=revisions):
+                        self.in_flight = sum(one.in_flight for one in revisions)
                         writer.write(link.encode(link.Acknowledge(sequence)))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the worker has ended
