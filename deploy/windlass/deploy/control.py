@@ -7,19 +7,22 @@ requests; both are told here, in the order that loses no request.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
 
 from windlass.deploy import rollout
 from windlass.deploy.api.platform import Refused
 from windlass.deploy.api.problems import problem
 from windlass.deploy.api.schema import Done, Notice, Step
 from windlass.runtime.base import RuntimeFault, StartFailed
+from windlass.store.platform import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from windlass.autoscaler.loop import Autoscaler
     from windlass.deploy.api.schema import Progress, ServiceView
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from windlass.model.service import Revision, Service, Target, Template
     from windlass.runtime.base import Runtime
     from windlass.store.platform import Store
+
+log = structlog.get_logger(__name__)
 
 
 class Control:
@@ -108,8 +113,9 @@ class Control:
         """Drain and stop all instances of a service and forget it; see api.platform."""
         async with self._change(name):
             service = self.named(name)
+            with _store_told():
+                self._store.delete_service(name)
             del self.services[name]
-            self._store.delete_service(name)
             self._publish()  # first: no request comes any more
             theirs = self.revisions_of(name)
             await asyncio.gather(*(self._autoscaler.remove(r.name) for r in theirs))
@@ -161,14 +167,14 @@ class Control:
             if health_check:
                 yield Step(f"Starting an instance of {revision.name} to check it")
                 await self._autoscaler.check(revision.name)
+            yield Step("Sending it requests")
+            self._switch(rollout.succeeded(known, revision, labels, split), revision)
         except StartFailed as fault:
             await self._forget(known, revision)
             raise _refused(fault) from None
-        except BaseException:  # the client is gone: nobody waits for this revision
+        except BaseException:  # it cannot be kept, or the client is gone: nobody waits for it
             await self._forget(known, revision)
             raise
-        yield Step("Sending it requests")
-        self._switch(rollout.succeeded(known, revision, labels, split), revision)
         await self._retire(self.services[name])
         self._event(
             "Deployed", service=name, revision=revision.name, message=f"{revision.name} is ready"
@@ -177,7 +183,8 @@ class Control:
 
     def _switch(self, service: Service, revision: Revision | None = None) -> None:
         """Make the service so: in the store, then for new requests, then for old instances."""
-        self._store.save(service, revision)
+        with _store_told():
+            self._store.save(service, revision)
         self.services[service.name] = service
         self._publish()
         self._reach(service)
@@ -208,7 +215,10 @@ class Control:
         for revision in rollout.retired(service, self.revisions_of(service.name)):
             await self._autoscaler.remove(revision.name)
             del self.revisions[revision.name]
-            self._store.delete_revision(revision.name)
+            try:
+                self._store.delete_revision(revision.name)
+            except StoreUnavailable as error:  # it is retired again after a restart
+                log.error("an old revision is still kept", why=str(error))
 
     async def _forget(self, known: Service | None, revision: Revision) -> None:
         """Undo what was begun for a revision that does not come up."""
@@ -216,9 +226,20 @@ class Control:
         del self.revisions[revision.name]
         self._publish()
         if known:  # its number is used up, so that names in logs and bills mean one thing
-            changed = rollout.failed(known, revision)
-            self._store.save(changed, None)
-            self.services[known.name] = changed
+            self.services[known.name] = rollout.failed(known, revision)
+            try:
+                self._store.save(self.services[known.name], None)
+            except StoreUnavailable as error:  # why it does not come up matters more
+                log.error("a failed revision's number is not kept", why=str(error))
+
+
+@contextlib.contextmanager
+def _store_told() -> Iterator[None]:
+    """Say to the user that nothing was changed, because it could not be kept."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise Refused(problem(503, "state-unavailable", str(error))) from error
 
 
 def _refused(fault: RuntimeFault) -> Refused:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 # Records which process this is, enters the control groups, and becomes the command: so nothing of
 # the command ever runs unrecorded or unlimited.
 _SCRIPT = """
-read -r stat < /proc/$$/stat && echo "$stat" > "$1" || exit 125
+read -r stat < /proc/$$/stat && echo "$stat" > "$1" ||
+    { echo "windlass: $1 cannot be written: is the disk full?" >&2; exit 125; }
 shift
 while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done
 shift

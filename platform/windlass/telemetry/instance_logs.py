@@ -60,11 +60,10 @@ class InstanceLogs:
         """Keep a line."""
         text = line.text.replace("\n", " ")
         stamp = round(line.time * 1_000_000_000)
-        if stamp <= self._kept_to.get((service, instance), 0):
+        if stamp <= self._kept_to.get((service, instance), -1):
             return
         file = self._open(service, instance)
         file.write(f"{stamp} {line.stream} {text}\n".encode(errors="replace"))
-        file.flush()
         if file.tell() >= self._max_file:
             self.close(service, instance)
             path = self._path(service, instance)
@@ -140,7 +139,8 @@ class InstanceLogs:
                 self._make_room(path.parent)
             if len(self._files) >= MAX_OPEN:
                 self._files.popitem(last=False)[1].close()
-            file = self._files[key] = path.open("ab")
+            # Unbuffered: what a full disk did not take must not fail again when it is closed.
+            file = self._files[key] = path.open("ab", buffering=0)
         self._files.move_to_end(key)
         return file
 
