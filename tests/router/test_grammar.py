@@ -190,3 +190,9 @@ def test_a_protocol_is_a_token_with_a_version_perhaps() -> None:
     assert is_protocol(b"irc/6.9")
     assert not is_protocol(b"a, b")
     assert not is_protocol(b"")
+
+
+def test_a_list_of_more_than_a_hundred_tokens_is_refused() -> None:
+    assert len(parse_tokens([b",".join([b"a"] * 60), b",".join([b"b"] * 40)])) == 100
+    with pytest.raises(Malformed, match="100 options"):
+        parse_tokens([b",".join([b"a"] * 101)])

@@ -10,6 +10,7 @@ import re
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 MAX_NAME = 256  # bytes of a field name
+MAX_TOKENS = 100  # of a list field; each costs much more memory than its bytes
 HEAD_END = b"\r\n\r\n"
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 
@@ -118,6 +119,8 @@ def parse_tokens(values: list[bytes]) -> list[bytes]:
         Malformed: an element is not a token.
     """
     joined = b",".join(values)
+    if joined.count(b",") >= MAX_TOKENS:
+        raise Malformed(f"a Connection field has more than {MAX_TOKENS} options")
     if not _TOKENS.fullmatch(joined):
         raise Malformed("a Connection field is not a list of tokens")
     return [token.strip(b" \t").lower() for token in joined.split(b",") if token.strip(b" \t")]
