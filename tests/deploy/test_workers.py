@@ -138,6 +138,17 @@ async def test_a_worker_of_an_earlier_node_is_taken_over(
 
 
 @pytest.mark.slow
+async def test_a_worker_that_was_killed_with_its_node_is_known_to_be_gone(
+    workers: Workers, recorder: Recorder, tmp_path: Path
+) -> None:
+    (tmp_path / "worker-1.pid").write_text("999999999")
+    (tmp_path / "worker-2.pid").write_text("999999999")
+    await workers.open(1)
+    assert {await recorder.heard.get() for _ in range(2)} == {"worker-1", "worker-2"}
+    assert await recorder.heard.get() == link.InstanceDrained("told-at-hello")
+
+
+@pytest.mark.slow
 async def test_a_worker_with_other_options_is_replaced(tmp_path: Path, recorder: Recorder) -> None:
     left = await asyncio.create_subprocess_exec(*command(tmp_path)("worker-1"), "--other")
     (tmp_path / "worker-1.pid").write_text(str(left.pid))

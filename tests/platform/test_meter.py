@@ -366,6 +366,29 @@ def test_an_instance_that_vanished_while_the_platform_was_down_ends_where_it_was
     assert meter.alive() == {}
 
 
+def test_what_was_in_flight_at_an_instance_that_vanished_stays_billed() -> None:
+    ledger = Ledger(Path(":memory:"), boot="one")
+    meter = _meter(_revision())
+    meter.changed(_instance(started=0, ready=0))
+    meter.take_report("worker-1.a", 1, 4 * SECOND)
+    meter.count_instance(
+        "worker-1.a",
+        "shop-00001-a",
+        requests=0,
+        invocation_milliseconds=0,
+        busy=(),
+        busy_since=SECOND,
+    )
+    ledger.append(meter.flush(5 * SECOND, YEAR_2026))
+    meter = _meter(_revision(), ledger.load(), now=60 * SECOND)
+    meter.vanished("shop-00001-a")
+    ledger.append(meter.flush(61 * SECOND, YEAR_2026))
+    assert ledger.usage(0, 4e9).total().busy == 4 * SECOND
+    meter.worker_gone("worker-1")  # killed, too: its last report is what is known
+    ledger.append(meter.flush(62 * SECOND, YEAR_2026))
+    assert ledger.usage(0, 4e9).total().busy == 3 * SECOND
+
+
 def test_an_instance_that_outlived_a_crash_is_billed_through_it() -> None:
     ledger = Ledger(Path(":memory:"), boot="one")
     meter = _meter(_revision())

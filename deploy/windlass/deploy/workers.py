@@ -154,12 +154,16 @@ class Workers:
         if self._left_running(name) is not None and await self._says_hello(name):
             log.info("worker is not wanted any more", worker=name)
             await self._drain(name, DISMISSED)
+        else:
+            self._listener.worker_gone(name)
         self._pid_file(name).unlink(missing_ok=True)
         del self._said_hello[name]
 
     async def _take_over(self, name: str) -> bool:
         pid = self._left_running(name)
         if pid is None or not await self._says_hello(name):
+            if self._pid_file(name).exists():  # killed with its node: nothing is in flight there
+                self._listener.worker_gone(name)
             return False
         if _words(pid) != self._command(self._own_names[name]):
             log.info("worker of an earlier run has other options, replaced", worker=name, pid=pid)

@@ -99,11 +99,11 @@ class Meter:
     def vanished(self, instance: str) -> None:
         """End an instance of an earlier run that is gone, nobody knows since when.
 
-        It is billed up to the last moment at which it is known to have lived.
+        It is billed up to the last moment at which it is known to have lived; so is what was in
+        flight then, until its worker says more or is gone.
         """
         state = self._accounts[instance]
         lived = [self._flushed, state.settled, *(end for _, end in state.busy)]
-        state.open.clear()
         state.life = msgspec.structs.replace(state.life, ended=max(lived))
         self._record(state)
 
