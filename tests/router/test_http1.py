@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from windlass.router import http1, link
+from windlass.router import http1, link, pace
 
 if TYPE_CHECKING:
     from tests.router.conftest import Rig
@@ -400,7 +400,7 @@ async def test_a_slow_head_gets_408(rig: Rig, monkeypatch: pytest.MonkeyPatch) -
 async def test_an_idle_connection_is_closed_in_silence(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http1, "IDLE_TIME", 1)
+    monkeypatch.setattr(pace, "IDLE_TIME", 1)
     client = await rig.client()
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
         await client.exactly(1)

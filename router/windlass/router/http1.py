@@ -5,27 +5,35 @@ Slots, retries and the instance's side are the exchange's and the upstream's con
 
 from __future__ import annotations
 
-import asyncio
 from time import monotonic_ns
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from windlass.router.body import RequestBody
 from windlass.router.chunked import encode_chunk
 from windlass.router.errors import Problem, bad_request
-from windlass.router.exchange import CLIENT_GONE, Exchange, body_too_large
+from windlass.router.exchange import body_too_large
 from windlass.router.grammar import (
     HEAD_END,
     Malformed,
     parse_request_line,
     parse_target,
 )
-from windlass.router.headers import Peer, RequestFields, read_request
+from windlass.router.headers import RequestFields, read_request
 from windlass.router.http2 import ClientSession
 from windlass.router.http2_frames import PREFACE_LINE
 from windlass.router.limits import check_partial_head, check_sizes
-from windlass.router.pool import SECOND
+from windlass.router.pace import (
+    AWAITS_BODY,
+    AWAITS_HEAD,
+    AWAITS_NOTHING,
+    ENDED,
+    HEAD_TIME,
+    IDLE_TIME,
+    TUNNEL,
+    PacedConnection,
+)
 from windlass.router.responses import compose, connection_field
-from windlass.router.stall import MIN_PROGRESS, STALL_TIME, unread
+from windlass.router.stall import STALL_TIME
 
 if TYPE_CHECKING:
     from windlass.router.dispatch import Dispatch
@@ -34,74 +42,33 @@ if TYPE_CHECKING:
 
 MAX_PIPELINED = 64 * 1024  # bytes taken of requests that have to wait for their turn
 PART = 16 * 1024  # bytes of the buffer taken at once, so that small bodies do not copy all of it
-HEAD_TIME = 10 * SECOND  # ns from a head's first byte to its last
-IDLE_TIME = 75 * SECOND
-LINGER_TIME = 2 * SECOND  # ns in which a refused client may read why
-
-# What a connection awaits from its client.
-_HEAD, _BODY, _NOTHING, _TUNNEL, _END = range(5)
 
 
-class ClientConnection(Exchange, asyncio.Protocol):
+class ClientConnection(PacedConnection):
     """A client's connection, and the exchange of the request it serves at the moment."""
 
     __slots__ = (
-        "_body",
-        "_body_came",
-        "_buffer",
         "_chunks_out",
-        "_keep",
         "_last_fields",
         "_last_section",
         "_minor",
-        "_peer",
-        "_reading",
         "_serving_buffer",
-        "_state",
-        "_transport",
-        "_tunnel_used",
-        "_unread",
-        "_unsent",
-        "_writable",
-        "deadline",
     )
-
-    _transport: asyncio.Transport
-    _peer: Peer
 
     def __init__(self, dispatch: Dispatch) -> None:
         super().__init__(dispatch)
-        self.deadline = 0
-        self._state = _HEAD
         self._minor = 1
-        self._keep = True  # after this request, await another
-        self._buffer = bytearray()  # a head that is not whole yet, or requests to come
         self._serving_buffer = False
-        self._reading = True
-        self._writable = True
-        self._body: RequestBody | None = None  # of the request under way, if it has one
-        self._unsent = b""  # what came of it before there was a connection to send it on
         self._chunks_out = False  # the response goes out in chunks
-        # Bytes at the last look for a stall; -1: not to be compared, the client was held back.
-        self._body_came = -1
-        self._unread = -1
-        self._tunnel_used = 0  # moment at which something passed last
         # Most requests of a connection have the very fields of the one before: their bytes are
         # compared instead of parsed.
         self._last_section: bytes | None = None
         self._last_fields = RequestFields()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._peer = Peer.of(self._transport)
-        self.deadline = monotonic_ns() + IDLE_TIME
-        self.dispatch.clients.add(self)
-
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
         state = self._state
-        if state == _HEAD:
+        if state == AWAITS_HEAD:
             if not self._buffer:
                 end = data.find(HEAD_END)
                 if end >= 0:
@@ -112,14 +79,14 @@ class ClientConnection(Exchange, asyncio.Protocol):
                 self.deadline = monotonic_ns() + HEAD_TIME
             self._buffer += data
             self._serve_buffer(max(len(self._buffer) - len(data) - 3, 0))
-        elif state == _BODY:
+        elif state == AWAITS_BODY:
             assert self._body is not None
             self._read_body(self._body, data)
-        elif state == _TUNNEL:
+        elif state == TUNNEL:
             self._tunnel_used = monotonic_ns()
             if self.upstream is not None:
                 self.upstream.send(data)
-        elif state == _NOTHING:
+        elif state == AWAITS_NOTHING:
             self._buffer += data
             if len(self._buffer) > MAX_PIPELINED:
                 self._pause_reading()
@@ -131,7 +98,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
         if self._serving_buffer:
             return
         self._serving_buffer = True
-        while self._buffer and self._state == _HEAD and self._writable:
+        while self._buffer and self._state == AWAITS_HEAD and self._writable:
             end = self._buffer.find(HEAD_END, searched)
             if end < 0:
                 try:
@@ -176,28 +143,28 @@ class ClientConnection(Exchange, asyncio.Protocol):
         now = monotonic_ns()
         self.status = 0
         if fields.length == 0:
-            self._state = _NOTHING
+            self._state = AWAITS_NOTHING
         else:
-            self._state = _BODY
+            self._state = AWAITS_BODY
             self._body = body = RequestBody(fields.length)
             self._body_came = 0
-            while self._buffer and self._state == _BODY:
+            while self._buffer and self._state == AWAITS_BODY:
                 part = bytes(self._buffer[:PART])
                 del self._buffer[:PART]
                 self._read_body(body, part)
-            if self._state == _END:
+            if self._state == ENDED:
                 return
         self.deadline = 0
         self.begin(now)
         if self.pool is not None:
             self.deadline = now + self.pool.timeout
-            if self._state == _BODY:
+            if self._state == AWAITS_BODY:
                 self._look_within(now + STALL_TIME)
 
     def _change_to_http2(self, data: bytes) -> None:
         """Give the connection to HTTP/2, with which its client began."""
         session = ClientSession(self.dispatch)
-        self._state = _END
+        self._state = ENDED
         self.deadline = 0
         self._transport.set_protocol(session)
         session.connection_made(self._transport)
@@ -229,7 +196,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
         elif part:
             self.upstream.send(part)
         if body.ended:
-            self._state = _NOTHING
+            self._state = AWAITS_NOTHING
             self._buffer[:0] = body.rest
             if self.upstream is not None:
                 self.upstream.end(body.trailers)
@@ -265,7 +232,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
 
     def on_response(self, head: ResponseHead, body: bytes, ended: bool) -> None:
         """Pass on a head, with what is there of the body."""
-        if head.length >= 0 and self._keep and self._minor == 1 and self._state == _NOTHING:
+        if head.length >= 0 and self._keep and self._minor == 1 and self._state == AWAITS_NOTHING:
             self._chunks_out = False
             # One write for a small answer; a large body is not copied to be joined to its head.
             if len(body) < MAX_PIPELINED:
@@ -277,7 +244,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
         if head.status == 101:
             self._begin_tunnel(head)
             return
-        keep = self._keep and self._state == _NOTHING  # what is unread of a body stays unread
+        keep = self._keep and self._state == AWAITS_NOTHING  # what is unread of a body stays unread
         composed = compose(head, self.method, self._minor, keep)
         self._keep, self._chunks_out = composed.keep, composed.in_chunks
         self._transport.write(composed.head)
@@ -287,7 +254,7 @@ class ClientConnection(Exchange, asyncio.Protocol):
             self.on_end(b"")
 
     def _begin_tunnel(self, head: ResponseHead) -> None:
-        self._state = _TUNNEL
+        self._state = TUNNEL
         self._chunks_out = False
         self._tunnel_used = monotonic_ns()
         if self.dispatch.tunnel_idle:
@@ -298,21 +265,9 @@ class ClientConnection(Exchange, asyncio.Protocol):
             self._buffer.clear()
         self._resume_reading()
 
-    def _expire_tunnel(self, timeout: int, now: int) -> None:
-        """End the tunnel if its request has lasted too long or nothing passes any more."""
-        ends, idle = self.began + timeout, self.dispatch.tunnel_idle
-        if idle:
-            ends = min(ends, self._tunnel_used + idle)
-        if now < ends:
-            self.deadline = min(ends, now + STALL_TIME)
-        else:
-            self.abandon(self.status, now)
-            self._close(now)
-            self.deadline = now + LINGER_TIME
-
     def on_data(self, data: bytes) -> None:
         """Pass on a part of the response's body, or of the tunnel."""
-        if self._state == _TUNNEL:
+        if self._state == TUNNEL:
             self._tunnel_used = monotonic_ns()
         self._transport.write(encode_chunk(data) if self._chunks_out else data)
 
@@ -324,44 +279,33 @@ class ClientConnection(Exchange, asyncio.Protocol):
     def on_complete(self, now: int) -> None:
         """Go on with the next request, or close."""
         self._body = None
-        if self._state != _NOTHING or not self._keep:
+        if self._state != AWAITS_NOTHING or not self._keep:
             self._close(now)
             return
-        self._state = _HEAD
+        self._state = AWAITS_HEAD
         self.deadline = now + IDLE_TIME
         if not self._writable:
             self._pause_reading()  # no other request before this answer is read
         elif self._buffer or not self._reading:
             self._go_on(now)
 
-    def _go_on(self, now: int) -> None:
-        self._resume_reading()
-        self.deadline = now + (HEAD_TIME if self._buffer else IDLE_TIME)
-        if self._buffer:
-            self._serve_buffer()
-
     def on_problem(self, problem: Problem, service: str) -> None:
         """Answer with a problem."""
         head, body = problem.head_and_body(service)
         now = monotonic_ns()
-        if self._state != _NOTHING:
+        if self._state != AWAITS_NOTHING:
             self._keep = False  # what else comes on this connection is not known
         head += connection_field(self._minor, self._keep)
-        is_head = self._state != _HEAD and self.method == b"HEAD"
+        is_head = self._state != AWAITS_HEAD and self.method == b"HEAD"
         self._transport.write(head + b"\r\n" + (b"" if is_head else body))
         self._unsent = b""
         self.on_complete(now)
 
-    def on_broken(self) -> None:
-        """Break off: the client must not take what it has for the whole."""
-        self._state = _END
-        self._transport.abort()
-
-    # The connection's end.
+    # What is refused.
 
     def _reject(self, problem: Problem) -> None:
         """Answer what is no request, and close."""
-        self._state = _HEAD
+        self._state = AWAITS_HEAD
         self._buffer.clear()
         self.on_problem(problem, "")
 
@@ -373,138 +317,5 @@ class ClientConnection(Exchange, asyncio.Protocol):
         if answered:
             self.on_broken()
         else:
-            self._state = _BODY
+            self._state = AWAITS_BODY
             self.on_problem(problem, service)
-
-    def _close(self, now: int) -> None:
-        """Close once all is written. Closing with bytes unread would take the answer back."""
-        if (self._state == _NOTHING and not self._buffer) or self._state == _TUNNEL:
-            self._state = _END
-            self._unread = unread(self._transport)
-            self.deadline = now + STALL_TIME
-            self._transport.close()
-        elif self._state != _END:
-            self._state = _END
-            self._buffer.clear()
-            self.deadline = now + LINGER_TIME
-            self._resume_reading()
-            if self._transport.can_write_eof() and not self._transport.is_closing():
-                self._transport.write_eof()
-
-    def expire(self, now: int) -> None:
-        """The deadline is over, or it is time to look for a stall."""
-        self.deadline = 0
-        is_behind = not self._writable or (self._state == _END and self._transport.is_closing())
-        if is_behind and not self._takes_answer():
-            self._transport.abort()
-        elif self.pool is not None:
-            if self._state == _TUNNEL:
-                self._expire_tunnel(self.pool.timeout, now)
-            else:
-                self._expire_request(self.pool.route.timeout, self.began + self.pool.timeout, now)
-        elif is_behind:
-            self.deadline = now + STALL_TIME
-        elif self._state == _HEAD and self._buffer:
-            detail = f"The request's head did not come within {HEAD_TIME // SECOND} s."
-            self._reject(Problem(408, "head-timeout", detail))
-        else:
-            self._transport.abort()
-
-    def _expire_request(self, timeout: float, ends: int, now: int) -> None:
-        if now >= ends:
-            detail = f"The request took longer than its revision's timeout of {timeout:g} s."
-            self._give_up(Problem(504, "request-timeout", detail))
-        elif not self._brings_body():
-            seconds = STALL_TIME // SECOND
-            detail = f"Less than {MIN_PROGRESS} bytes of the body came within {seconds} s."
-            self._give_up(Problem(408, "body-timeout", detail))
-        else:
-            self.deadline = min(ends, now + STALL_TIME)
-
-    def _brings_body(self) -> bool:
-        """Tell whether the client sends its body, as far as it is its turn."""
-        body = self._body
-        if self._state != _BODY or body is None or self.status:
-            return True  # an instance that answers already may be in a talk with its client
-        before, self._body_came = self._body_came, body.received
-        if not self._reading or self.upstream is None:
-            self._body_came = -1
-            return True
-        waits = not body.received and b"\r\nExpect: 100-continue\r\n" in self.fields.block
-        return before < 0 or waits or body.received - before >= MIN_PROGRESS
-
-    def _takes_answer(self) -> bool:
-        """Tell whether the client reads what it has been sent."""
-        before, self._unread = self._unread, unread(self._transport)
-        return before < 0 or before - self._unread >= MIN_PROGRESS
-
-    def _look_within(self, moment: int) -> None:
-        """Look for a stall at this moment at the latest."""
-        if not self.deadline or self.deadline > moment:
-            self.deadline = moment
-
-    def is_idle(self) -> bool:
-        """Tell whether no request is under way."""
-        return self.pool is None
-
-    def drain(self, now: int, until: int) -> None:
-        """Close if nothing is under way, else after it."""
-        self._keep = False
-        if self._state == _HEAD and not self._buffer:
-            used_just_now = self.deadline - IDLE_TIME > now - SECOND
-            if used_just_now:  # its next request may be on its way: serve that one too
-                self.deadline = min(until, now + SECOND)
-            else:
-                self._transport.close()
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._transport.abort()
-
-    def eof_received(self) -> None:
-        """Let the transport close: a client that does not wait for its answer is gone."""
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """The client is gone: so is its request."""
-        self._state = _END
-        self.deadline = 0
-        self._unsent = b""
-        self.dispatch.forget_client(self)
-        self.abandon(self.status or CLIENT_GONE, monotonic_ns())
-
-    # Back-pressure.
-
-    def _pause_reading(self) -> None:
-        if self._reading:
-            self._reading = False
-            self._body_came = -1
-            self._transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if not self._reading and not self._transport.is_closing():
-            self._reading = True
-            self._transport.resume_reading()
-
-    def on_upstream_full(self) -> None:
-        """Hold the client back."""
-        self._pause_reading()
-
-    def on_upstream_ready(self) -> None:
-        """Take more of the client."""
-        self._resume_reading()
-
-    def pause_writing(self) -> None:
-        """The client does not keep up with the response."""
-        self._writable = False
-        self._unread = -1
-        self._look_within(monotonic_ns() + STALL_TIME)
-        if self.upstream is not None:
-            self.upstream.pause_reading()
-
-    def resume_writing(self) -> None:
-        """The client takes more."""
-        self._writable = True
-        if self.upstream is not None:
-            self.upstream.resume_reading()
-        elif self._state == _HEAD:
-            self._go_on(monotonic_ns())
