@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal, localcontext
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from windlass.billing.bill import PRECISION, bill
@@ -86,6 +86,7 @@ def total(found: list[Share]) -> Decimal:
 
 
 @pytest.mark.slow
+@settings(deadline=None)
 @given(
     cut=st.lists(
         st.dictionaries(
