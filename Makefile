@@ -1,6 +1,6 @@
 # Every target sets up what it needs, quickly when it is there. The work is in deploy/setup/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench-slow
+.PHONY: help demo test check bench-slow bench-router
 
 setup := deploy/setup
 ARGS ?=
@@ -23,3 +23,7 @@ check: ## Check format, style, types, imports between areas, and shell scripts
 bench-slow: ## Attack the router with slowhttptest beside a normal load (four minutes)
 	@$(setup)/python.sh dev
 	@.venv/bin/python -m windlass.bench.slow --install $(ARGS)
+
+bench-router: ## Measure the router beside other proxies (ten minutes; OUT=FILE keeps the figures)
+	@$(setup)/python.sh dev
+	@.venv/bin/python -m windlass.bench.router_bench --install $(if $(OUT),--out $(OUT)) $(ARGS)
