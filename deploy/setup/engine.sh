@@ -79,6 +79,7 @@ start() {
 }
 
 stop() {
+    if [ ! -e "$file" ]; then return; fi # a start that failed has ended what it began
     started=$(cat "$file")
     rm -f "$file"
     if [ -z "$started" ]; then return; fi

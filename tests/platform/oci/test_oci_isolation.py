@@ -33,7 +33,7 @@ async def test_an_instance_reaches_neither_another_nor_this_machines_ports(rig: 
     said = await rig.output(f"{checks}; echo tried")
     server.close()
     await server.wait_closed()
-    assert said.splitlines()[-1] == "tried"
+    assert "tried" in said.splitlines()  # what nc complains of may come later
     assert "reached" not in said
 
 
