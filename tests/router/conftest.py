@@ -10,8 +10,8 @@ import pytest
 import uvloop
 
 from windlass.router import link
+from windlass.router.endpoint_http2 import Http2Endpoint
 from windlass.router.server import Worker
-from windlass.router.upstream_http2 import Http2Endpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,9 @@ from windlass.router.headers import RequestFields
 from windlass.router.pool import SECOND, Pool
 
 if TYPE_CHECKING:
-    from windlass.router.upstream import Endpoint, Upstream
+    from windlass.router.endpoint import Endpoint
+    from windlass.router.headers import ResponseHead
+    from windlass.router.upstream import Upstream
 
 
 class HeardVoice:
@@ -47,14 +49,31 @@ class Waiting(Exchange):
     def on_problem(self, problem: Problem, service: str) -> None:
         self.problem = problem
 
+    def on_complete(self, now: int) -> None: ...
+
     def on_connected(self, upstream: Upstream) -> None:
         raise AssertionError("nothing listens")
 
+    def on_informational(self, head: ResponseHead) -> None:
+        raise AssertionError("nothing answers")
 
-class Answered(Waiting):
-    """An exchange that is done when it is complete."""
+    def on_response(self, head: ResponseHead, body: bytes, ended: bool) -> None:
+        raise AssertionError("nothing answers")
 
-    def on_complete(self, now: int) -> None: ...
+    def on_data(self, data: bytes) -> None:
+        raise AssertionError("nothing answers")
+
+    def on_end(self, trailers: bytes) -> None:
+        raise AssertionError("nothing answers")
+
+    def on_broken(self) -> None:
+        raise AssertionError("nothing was answered")
+
+    def on_upstream_full(self) -> None:
+        raise AssertionError("nothing is sent")
+
+    def on_upstream_ready(self) -> None:
+        raise AssertionError("nothing is sent")
 
 
 @pytest.fixture
@@ -133,7 +152,7 @@ async def test_an_instance_set_aside_comes_back_after_a_while(
 async def test_an_answer_makes_up_for_the_failures_before_it(dispatch: Dispatch) -> None:
     for name in ("a", "b"):
         dispatch.add_instance(ready(name), 0)
-    exchange = Answered(dispatch)
+    exchange = Waiting(dispatch)
     exchange.pool = dispatch.pools["hello-00001"]
     endpoint = exchange.endpoint = exchange.pool.acquire(exchange, 0)
     assert endpoint is not None

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from windlass.router import link
 from windlass.router.dispatch import Dispatch
 from windlass.router.http1 import ClientConnection
-from windlass.router.upstream import Endpoint, UpstreamConnection
+from windlass.router.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
+    from windlass.router.endpoint import Endpoint
     from windlass.router.exchange import Exchange
     from windlass.router.pool import Pool
 

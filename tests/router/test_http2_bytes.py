@@ -20,9 +20,9 @@ from windlass.router.http2_frames import PREFACE
 from windlass.router.pool import SECOND
 
 if TYPE_CHECKING:
+    from windlass.router.endpoint import Endpoint
     from windlass.router.exchange import Exchange
     from windlass.router.pool import Pool
-    from windlass.router.upstream import Endpoint
 
 HEAD = [(":method", "POST"), (":scheme", "http"), (":authority", "hello.localhost"), (":path", "/")]
 

@@ -13,12 +13,14 @@ from hyperframe.frame import GoAwayFrame
 from tests.router.http2_client import Http2Client
 from tests.router.http2_origin import Http2Origin, Peer, Request
 
-from windlass.router import link, upstream_http2
+from windlass.router import endpoint_http2, link
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.router.conftest import Client, Rig
+
+    from windlass.router.upstream_http2 import UpstreamSession
 
 
 @pytest.fixture
@@ -225,9 +227,9 @@ async def test_goaway_lets_streams_end_and_opens_no_more(rig: Rig, origin: Http2
     assert len(origin.peers) == 2
 
 
-def sessions(rig: Rig) -> list[upstream_http2.UpstreamSession]:
+def sessions(rig: Rig) -> list[UpstreamSession]:
     (endpoint,) = rig.worker.dispatch.pools["hello-00001"].instances.values()
-    assert isinstance(endpoint, upstream_http2.Http2Endpoint)
+    assert isinstance(endpoint, endpoint_http2.Http2Endpoint)
     return endpoint.sessions
 
 
@@ -336,7 +338,7 @@ async def test_a_gone_instance_fails_what_it_has(rig: Rig, origin: Http2Origin) 
 async def test_requests_that_wait_for_a_gone_instance_wait_for_another(
     rig: Rig, origin: Http2Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upstream_http2, "CONNECT_PAUSES", (60.0,))
+    monkeypatch.setattr(endpoint_http2, "CONNECT_PAUSES", (60.0,))
     origin.handlers["/"] = lambda request: request.answer(b"a", length(b"a"))
     client = await rig.client()
     client.get("/")

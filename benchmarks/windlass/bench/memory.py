@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, cast
 
 from windlass.router import link
 from windlass.router.dispatch import Dispatch
+from windlass.router.endpoint import CONNECT_PAUSES, Endpoint
 from windlass.router.http1 import ClientConnection
-from windlass.router.upstream import CONNECT_PAUSES, Endpoint, UpstreamConnection
+from windlass.router.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
     import asyncio

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from windlass.router.affinity import Affinity
+from windlass.router.endpoint import IDLE_LIMIT, Endpoint
+from windlass.router.endpoint_http2 import Http2Endpoint
 from windlass.router.errors import Problem
 from windlass.router.link import (
     InstanceDraining,
@@ -27,8 +29,6 @@ from windlass.router.link import (
 from windlass.router.pool import SECOND, Pool
 from windlass.router.routes import Table
 from windlass.router.tracing import Ids
-from windlass.router.upstream import IDLE_LIMIT, Endpoint
-from windlass.router.upstream_http2 import Http2Endpoint
 
 if TYPE_CHECKING:
     from windlass.router.access_log import AccessLog

@@ -4,6 +4,7 @@ slot, a connection, its retries, and gives all back. Neither side's bytes are kn
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from windlass.router.access_log import Entry
@@ -14,15 +15,16 @@ from windlass.router.tracing import cold_start, server_timing
 
 if TYPE_CHECKING:
     from windlass.router.dispatch import Dispatch
+    from windlass.router.endpoint import Endpoint
     from windlass.router.headers import Peer, RequestFields, ResponseHead
     from windlass.router.pool import Pool
-    from windlass.router.upstream import Endpoint, Upstream
+    from windlass.router.upstream import Upstream
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 CLIENT_GONE = 499  # the status that is counted when the client did not wait, as nginx does
 
 
-class Exchange:
+class Exchange(ABC):
     """What every client protocol builds on.
 
     An HTTP/1 connection is itself the exchange of its current request, since it has one at a
@@ -273,45 +275,45 @@ class Exchange:
 
     # What each client protocol implements.
 
+    @abstractmethod
     def on_connected(self, upstream: Upstream) -> None:
         """Send what is there of the request."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_informational(self, head: ResponseHead) -> None:
         """Pass on a 1xx."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_response(self, head: ResponseHead, body: bytes, ended: bool) -> None:
         """Pass on a response's head and what is there of its body."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_data(self, data: bytes) -> None:
         """Pass on a part of the response's body (of the tunnel, after a 101)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_end(self, trailers: bytes) -> None:
         """End the response's body."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_complete(self, now: int) -> None:
         """The exchange is over and its slot free."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_problem(self, problem: Problem, service: str) -> None:
         """Answer with a problem; the exchange is over and nothing was answered yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_broken(self) -> None:
         """The response cannot be finished: show the client that it is not whole."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_upstream_full(self) -> None:
         """Hold back the request's body until on_upstream_ready."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_upstream_ready(self) -> None:
         """Go on with the request's body."""
-        raise NotImplementedError
 
 
 def body_too_large(limit: int) -> Problem:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -183,7 +184,7 @@ class Input:
             session.write_soon()
 
 
-class Session(asyncio.Protocol):
+class Session(asyncio.Protocol, ABC):
     """One HTTP/2 connection."""
 
     _transport: asyncio.Transport
@@ -202,16 +203,16 @@ class Session(asyncio.Protocol):
 
     # What each end implements.
 
+    @abstractmethod
     def on_event(self, event: Event, now: int) -> None:
         """Take what h2 has made of a frame."""
-        raise NotImplementedError
 
     def on_settings(self) -> None:
         """The peer's settings came."""
 
+    @abstractmethod
     def on_goaway(self, last: int, code: int) -> None:
         """The peer will serve (or open) no stream above `last`."""
-        raise NotImplementedError
 
     # Bytes in.
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from windlass.router.dispatch import Dispatch
+    from windlass.router.endpoint import Endpoint
     from windlass.router.exchange import Exchange
     from windlass.router.pool import Pool
-    from windlass.router.upstream import Endpoint
 
 log = structlog.get_logger(__name__)
 

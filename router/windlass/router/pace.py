@@ -6,6 +6,7 @@ What is said on it is not known here.
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from time import monotonic_ns
 from typing import TYPE_CHECKING, cast
 
@@ -233,14 +234,14 @@ class PacedConnection(Exchange, asyncio.Protocol):
 
     # What the protocol above implements.
 
+    @abstractmethod
     def _serve_buffer(self) -> None:
         """Begin the request that is in the buffer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _reject(self, problem: Problem) -> None:
         """Answer what is no request, and close."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _give_up(self, problem: Problem) -> None:
         """End the request under way with a problem."""
-        raise NotImplementedError
