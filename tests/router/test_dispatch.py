@@ -15,6 +15,8 @@ from windlass.router.headers import RequestFields
 from windlass.router.pool import SECOND, Pool
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from windlass.router.endpoint import Endpoint
     from windlass.router.headers import ResponseHead
     from windlass.router.upstream import Upstream
@@ -31,6 +33,12 @@ class HeardVoice:
 
     def drained(self, instance: str) -> None:
         self.told.append(("drained", instance))
+
+    def rested(self, instance: str, number: int, *, at_rest: bool) -> None:
+        self.told.append(("rested", instance, number, at_rest))
+
+    def woken(self, instance: str) -> None:
+        self.told.append(("woken", instance))
 
     def unreachable(self, instance: str, failures: int, reason: str) -> None:
         self.told.append(("unreachable", instance, failures, reason))
@@ -219,3 +227,135 @@ async def test_an_instance_that_drained_under_an_earlier_node_serves_the_next_on
     assert not dispatch.pools["hello-00001"].instances["a"].open
     dispatch.add_instance(ready("a"), 1)
     assert dispatch.pools["hello-00001"].instances["a"].open
+
+
+class Freezer:
+    """A freezer's file of an instance that the node has frozen."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        file.write_text("FROZEN")
+
+    @property
+    def state(self) -> str:
+        return self.file.read_text()
+
+    def lose(self) -> None:
+        self.file.unlink()
+
+    @property
+    def is_there(self) -> bool:
+        return self.file.exists()
+
+    def rest(self, instance: str) -> link.InstanceRest:
+        thaw = link.Thaw(str(self.file), "THAWED")
+        return link.InstanceRest(instance=instance, round=1, thaw=thaw)
+
+
+@pytest.fixture
+def freezer(tmp_path: Path) -> Freezer:
+    return Freezer(tmp_path / "freezer.state")
+
+
+async def test_a_request_thaws_a_frozen_instance_and_says_so(
+    dispatch: Dispatch, voice: HeardVoice, freezer: Freezer
+) -> None:
+    dispatch.add_instance(ready("a"), 0)
+    dispatch.rest_instance(freezer.rest("a"))
+    dispatch.freeze_instance(link.InstanceFrozen("a"), 1)
+    assert freezer.state == "FROZEN"
+    exchange = Waiting(dispatch)
+    exchange.begin(2)
+    assert freezer.state == "THAWED"
+    assert exchange.instance == "a"
+    assert voice.told == [("rested", "a", 1, True), ("woken", "a")]
+
+
+async def test_an_instance_in_use_is_not_put_to_rest(
+    dispatch: Dispatch, voice: HeardVoice, freezer: Freezer
+) -> None:
+    dispatch.add_instance(ready("a"), 0)
+    exchange = Waiting(dispatch)
+    exchange.begin(0)
+    dispatch.rest_instance(freezer.rest("a"))
+    dispatch.freeze_instance(link.InstanceFrozen("a"), 1)  # nobody may: it was refused
+    assert voice.told == [("rested", "a", 1, False)]
+    assert not dispatch.pools["hello-00001"].resting
+
+
+async def test_an_instance_that_is_being_frozen_is_let_alone(
+    dispatch: Dispatch, voice: HeardVoice, freezer: Freezer
+) -> None:
+    dispatch.add_instance(ready("a"), 0)
+    dispatch.rest_instance(freezer.rest("a"))
+    exchange = Waiting(dispatch)
+    exchange.begin(1)
+    assert (exchange.instance, freezer.state) == ("", "FROZEN")
+    assert voice.told[-1] == ("starved", "hello-00001")
+    dispatch.freeze_instance(link.InstanceFrozen("a"), 2)  # the node has not heard of it yet
+    assert (exchange.instance, freezer.state) == ("a", "THAWED")
+
+
+async def test_the_node_calls_a_rest_off_with_ready(
+    dispatch: Dispatch, voice: HeardVoice, freezer: Freezer
+) -> None:
+    dispatch.add_instance(ready("a"), 0)
+    dispatch.rest_instance(freezer.rest("a"))
+    dispatch.add_instance(ready("a"), 1)
+    exchange = Waiting(dispatch)
+    exchange.begin(2)
+    assert exchange.instance == "a"
+    dispatch.lose_node(3)
+    assert (freezer.state, voice.told) == ("FROZEN", [("rested", "a", 1, True)])
+
+
+async def test_requests_are_served_when_the_node_dies_while_it_freezes(
+    dispatch: Dispatch, freezer: Freezer
+) -> None:
+    dispatch.add_instance(ready("a"), 0)
+    dispatch.rest_instance(freezer.rest("a"))
+    exchange = Waiting(dispatch)
+    exchange.begin(1)
+    dispatch.lose_node(2)
+    assert (exchange.instance, freezer.state) == ("a", "THAWED")
+
+
+async def test_a_freezer_that_is_gone_fails_no_request(
+    dispatch: Dispatch, freezer: Freezer
+) -> None:
+    dispatch.add_instance(ready("a"), 0)
+    dispatch.rest_instance(freezer.rest("a"))
+    freezer.lose()
+    dispatch.freeze_instance(link.InstanceFrozen("a"), 1)
+    exchange = Waiting(dispatch)
+    exchange.begin(2)
+    assert exchange.instance == "a"
+    assert not freezer.is_there
+
+
+@pytest.mark.parametrize(
+    "what", [link.InstanceUnready("a"), link.InstanceDraining("a"), link.InstanceGone("a")]
+)
+async def test_a_frozen_instance_that_serves_no_more_is_left_to_the_node(
+    dispatch: Dispatch, freezer: Freezer, what: link.ToWorker
+) -> None:
+    dispatch.add_instance(ready("a"), 0)
+    dispatch.rest_instance(freezer.rest("a"))
+    match what:
+        case link.InstanceUnready():
+            dispatch.withhold_instance(what)
+        case link.InstanceDraining():
+            dispatch.drain_instance(what)
+        case link.InstanceGone():
+            dispatch.remove_instance(what, 1)
+    dispatch.lose_node(2)
+    exchange = Waiting(dispatch)
+    exchange.begin(3)
+    assert (exchange.instance, freezer.state) == ("", "FROZEN")
+
+
+async def test_an_instance_that_is_not_known_may_be_frozen(
+    dispatch: Dispatch, voice: HeardVoice, freezer: Freezer
+) -> None:
+    dispatch.rest_instance(freezer.rest("never-seen"))
+    assert voice.told == [("rested", "never-seen", 1, True)]

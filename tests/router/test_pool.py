@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -215,6 +217,80 @@ def test_a_pool_that_did_nothing_reports_nothing() -> None:
     assert instance.counts.report("a", 0) is None
 
 
+def frozen_pool(*names: str) -> tuple[Pool[Instance, str], list[str]]:
+    """Return a pool of frozen instances, concurrency 2 and target 1, and those thawed so far."""
+    thawed: list[str] = []
+    pool = make_pool(concurrency=2, target=1)
+    for name in names:
+        instance = Instance(name)
+        pool.add(instance, 0)
+        assert pool.rest(instance)
+        assert pool.freeze(instance, partial(thawed.append, name), 0) == []
+    return pool, thawed
+
+
+def test_a_request_thaws_the_instance_that_was_frozen_last() -> None:
+    pool, thawed = frozen_pool("a", "b")
+    instance = pool.acquire("r0", 1)
+    assert instance is not None
+    assert (instance.id, thawed) == ("b", ["b"])
+
+
+def test_an_instance_is_thawed_where_an_idle_one_would_be_used() -> None:
+    pool, thawed = frozen_pool("a", "b")
+    chosen = [pool.acquire(f"r{n}", n) for n in range(4)]  # the target is one request
+    assert thawed == ["b", "a"]
+    assert [each.in_flight for each in chosen if each] == [2, 2, 2, 2]
+
+
+def test_none_is_thawed_while_another_is_idle() -> None:
+    pool, thawed = frozen_pool("a")
+    pool.add(Instance("b"), 1)
+    for n in range(3):
+        instance = pool.acquire(f"r{n}", n)
+        assert instance is not None
+        assert instance.id == "b"
+        pool.release(instance, n, n)
+    assert thawed == []
+
+
+def test_an_instance_in_use_or_closed_is_not_put_to_rest() -> None:
+    pool = make_pool()
+    instance = Instance("a")
+    pool.add(instance, 0)
+    pool.acquire("r0", 0)
+    assert not pool.rest(instance)
+    assert instance.open
+    pool.release(instance, 0, 1)
+    pool.close(instance)
+    assert not pool.rest(instance)
+
+
+def test_who_waited_when_an_instance_was_frozen_thaws_it() -> None:
+    pool, thawed = make_pool(), list[str]()
+    instance = Instance("a")
+    pool.add(instance, 0)
+    assert pool.rest(instance)
+    assert pool.acquire("r0", 1) is None
+    assert pool.freeze(instance, lambda: thawed.append("a"), 2) == ["r0"]
+    assert (thawed, instance.in_flight) == (["a"], 1)
+
+
+def test_a_client_that_comes_back_thaws_its_instance() -> None:
+    pool, thawed = frozen_pool("a", "b")
+    preferred = pool.prefer("a", 1)
+    assert preferred is not None
+    assert (preferred.id, thawed) == ("a", ["a"])
+
+
+@pytest.mark.parametrize("what", ["close", "drain", "remove"])
+def test_a_frozen_instance_that_is_closed_is_not_thawed_for_requests(what: str) -> None:
+    pool, thawed = frozen_pool("a")
+    getattr(pool, what)(pool.instances["a"])
+    assert pool.acquire("r0", 1) is None
+    assert thawed == []
+
+
 class PoolAgainstModel(RuleBasedStateMachine):
     """Any sequence of events; the model recomputes everything from the raw events."""
 
@@ -231,6 +307,8 @@ class PoolAgainstModel(RuleBasedStateMachine):
         self.known: list[Instance] = []
         self.held: list[tuple[int, Instance, int]] = []  # ticket, instance, granted
         self.waiting: list[int] = []
+        self.at_rest: list[Instance] = []  # closed, so that they can be frozen
+        self.frozen: set[Instance] = set()
         self.history: list[tuple[int, dict[str, int], int]] = []  # moment, in-flights, queued
 
     def note(self) -> None:
@@ -288,11 +366,36 @@ class PoolAgainstModel(RuleBasedStateMachine):
     def instance_changes(self, data: st.DataObject, what: str) -> None:
         instance = data.draw(st.sampled_from(list(self.pool.instances.values())))
         if what == "open":
+            self.thaw(instance)  # as the node does before it says so
             for ticket in self.pool.open(instance, self.now):
                 self.grant(ticket, instance)
         else:
             getattr(self.pool, what)(instance)
+        if instance in self.at_rest:
+            self.at_rest.remove(instance)
         self.note()
+
+    @precondition(lambda self: self.pool.instances)
+    @rule(data=st.data())
+    def instance_is_to_rest(self, data: st.DataObject) -> None:
+        instance = data.draw(st.sampled_from(list(self.pool.instances.values())))
+        used = instance.in_flight or not instance.open
+        assert self.pool.rest(instance) is not used
+        if not used:
+            self.at_rest.append(instance)
+
+    @precondition(lambda self: self.at_rest)
+    @rule(data=st.data())
+    def instance_is_frozen(self, data: st.DataObject) -> None:
+        instance = data.draw(st.sampled_from(self.at_rest))
+        self.at_rest.remove(instance)
+        self.frozen.add(instance)
+        for ticket in self.pool.freeze(instance, lambda: self.thaw(instance), self.now):
+            self.grant(ticket, instance)
+        self.note()
+
+    def thaw(self, instance: Instance) -> None:
+        self.frozen.discard(instance)
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -319,6 +422,13 @@ class PoolAgainstModel(RuleBasedStateMachine):
         assert list(self.pool.queue) == self.waiting
         if self.waiting:
             assert not any(i.open and i.in_flight < 3 for i in self.known)
+            assert not self.pool.resting
+
+    @invariant()
+    def no_request_is_on_a_frozen_instance(self) -> None:
+        assert not any(held in self.frozen for _, held, _ in self.held)
+        assert set(self.pool.resting) <= self.frozen
+        assert not any(instance.open for instance in (*self.frozen, *self.at_rest))
 
     @invariant()
     def in_flight_is_exact_and_never_over_the_limit(self) -> None:

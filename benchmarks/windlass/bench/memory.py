@@ -90,6 +90,12 @@ class SilentVoice:
     def drained(self, instance: str) -> None:
         """Nothing is in flight."""
 
+    def rested(self, instance: str, number: int, *, at_rest: bool) -> None:
+        """It may be frozen, or not."""
+
+    def woken(self, instance: str) -> None:
+        """It was thawed."""
+
     def unreachable(self, instance: str, failures: int, reason: str) -> None:
         """Connecting failed."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from functools import partial
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,13 +19,16 @@ from windlass.router.endpoint_http2 import Http2Endpoint
 from windlass.router.errors import Problem
 from windlass.router.link import (
     InstanceDraining,
+    InstanceFrozen,
     InstanceGone,
     InstanceReady,
     InstanceReport,
+    InstanceRest,
     InstanceUnready,
     RevisionReport,
     Routes,
     StartFailed,
+    Thaw,
 )
 from windlass.router.pool import SECOND, Pool
 from windlass.router.routes import Table
@@ -45,6 +49,12 @@ class Voice(Protocol):
 
     def drained(self, instance: str) -> None:
         """A draining instance has nothing in flight."""
+
+    def rested(self, instance: str, number: int, *, at_rest: bool) -> None:
+        """An instance may be frozen for the rest of that number, or is in use."""
+
+    def woken(self, instance: str) -> None:
+        """A frozen instance was thawed for a request."""
 
     def unreachable(self, instance: str, failures: int, reason: str) -> None:
         """An instance failed `failures` times in a row."""
@@ -73,6 +83,7 @@ class Dispatch:
 
     __slots__ = (
         "_aside",
+        "_at_rest",
         "_domains",
         "_endpoints",
         "_table",
@@ -95,6 +106,7 @@ class Dispatch:
         self._table = Table(Routes(services=(), revisions=()))
         self._endpoints: dict[str, Endpoint] = {}
         self._aside: set[Endpoint] = set()
+        self._at_rest: dict[Endpoint, Thaw] = {}  # the node may be freezing them at this moment
         self.pools: dict[str, Pool[Endpoint, Exchange]] = {}
         self.clients: set[Client] = set()
         self.max_clients = 0  # connected at once, above which idle ones are closed; 0: any number
@@ -182,6 +194,7 @@ class Dispatch:
             # The node knows best: one that drains here may be one that a new node took over.
             endpoint.draining = False
             self._aside.discard(endpoint)
+            self._at_rest.pop(endpoint, None)
             endpoint.standing.come_back()
             tickets = pool.open(endpoint, now)
         for ticket in tickets:
@@ -191,8 +204,47 @@ class Dispatch:
         """Give an instance no new request until it is ready again."""
         endpoint = self._endpoints.get(message.instance)
         if endpoint is not None and not endpoint.gone:
-            self.pools[endpoint.route.revision].close(endpoint)
-            self._aside.discard(endpoint)
+            self._close(endpoint)
+
+    def rest_instance(self, message: InstanceRest) -> None:
+        """Let go of an instance that the node wants to freeze, unless it is in use."""
+        endpoint = self._endpoints.get(message.instance)
+        at_rest = True
+        if endpoint is not None and not endpoint.gone:
+            at_rest = self.pools[endpoint.route.revision].rest(endpoint)
+            if at_rest:
+                self._at_rest[endpoint] = message.thaw
+        self._voice.rested(message.instance, message.round, at_rest=at_rest)
+
+    def freeze_instance(self, message: InstanceFrozen, now: int) -> None:
+        """Take an instance for frozen: the next request that needs it thaws it here."""
+        endpoint = self._endpoints.get(message.instance)
+        if endpoint is not None and endpoint in self._at_rest:
+            self._freeze(endpoint, now)
+
+    def lose_node(self, now: int) -> None:
+        """The node is away: what it was freezing may be frozen, and is ours to thaw."""
+        for endpoint in list(self._at_rest):
+            self._freeze(endpoint, now)
+
+    def _freeze(self, endpoint: Endpoint, now: int) -> None:
+        thaw = partial(self._thaw, endpoint, self._at_rest.pop(endpoint))
+        for ticket in self.pools[endpoint.route.revision].freeze(endpoint, thaw, now):
+            ticket.grant(endpoint, now)
+
+    def _thaw(self, endpoint: Endpoint, thaw: Thaw) -> None:
+        """Let a frozen instance run on: no waiting for the node, which may be gone."""
+        try:
+            with open(thaw.file, "r+b", buffering=0) as file:  # never makes one
+                file.write(thaw.value.encode())
+        except OSError as error:  # it has ended: its connections will say so
+            log.warning("cannot thaw", instance=endpoint.id, error=str(error))
+        self._voice.woken(endpoint.id)
+
+    def _close(self, endpoint: Endpoint) -> None:
+        self.pools[endpoint.route.revision].close(endpoint)
+        self._aside.discard(endpoint)
+        self._at_rest.pop(endpoint, None)
 
     def drain_instance(self, message: InstanceDraining) -> None:
         """Give an instance no new request; say so when it has none."""
@@ -200,8 +252,8 @@ class Dispatch:
         if endpoint is None or endpoint.gone:
             self._voice.drained(message.instance)
             return
+        self._close(endpoint)
         self.pools[endpoint.route.revision].drain(endpoint)
-        self._aside.discard(endpoint)
         if not endpoint.in_flight:
             self.drained(endpoint)
 
@@ -209,8 +261,8 @@ class Dispatch:
         """Forget an instance that has ended; what it has in flight fails."""
         endpoint = self._endpoints.get(message.instance)
         if endpoint is not None and not endpoint.gone:
+            self._close(endpoint)
             self.pools[endpoint.route.revision].remove(endpoint)
-            self._aside.discard(endpoint)
             endpoint.leave(message.reason, now)
 
     def fail_start(self, message: StartFailed, now: int) -> None:

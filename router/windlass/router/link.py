@@ -90,6 +90,32 @@ class InstanceUnready(msgspec.Struct, frozen=True, tag="instance_unready"):
     instance: str
 
 
+class Thaw(msgspec.Struct, frozen=True):
+    """What lets a frozen instance run on: this, written into this file."""
+
+    file: str
+    value: str
+
+
+class InstanceRest(msgspec.Struct, frozen=True, kw_only=True, tag="instance_rest"):
+    """It may be frozen: if nothing is in flight there, give it no new request. Answer
+    InstanceRested either way.
+
+    From then on it must be let alone until InstanceReady or InstanceFrozen names it, or the link is
+    lost: the node may be freezing it.
+    """
+
+    instance: str
+    round: int  # of its rests; the answer names it
+    thaw: Thaw
+
+
+class InstanceFrozen(msgspec.Struct, frozen=True, tag="instance_frozen"):
+    """It is frozen now: thaw it before it gets a request, and say InstanceWoken."""
+
+    instance: str
+
+
 class InstanceGone(msgspec.Struct, frozen=True, tag="instance_gone"):
     """It has ended: forget it; requests in flight there fail with 502 and this reason."""
 
@@ -120,6 +146,8 @@ ToWorker = (
     Routes
     | InstanceReady
     | InstanceUnready
+    | InstanceRest
+    | InstanceFrozen
     | InstanceDraining
     | InstanceGone
     | StartFailed
@@ -152,6 +180,20 @@ class Starved(msgspec.Struct, frozen=True, kw_only=True, tag="starved"):
 
 class InstanceDrained(msgspec.Struct, frozen=True, tag="instance_drained"):
     """Nothing is in flight there and nothing will be: it may be stopped."""
+
+    instance: str
+
+
+class InstanceRested(msgspec.Struct, frozen=True, kw_only=True, tag="instance_rested"):
+    """Answers InstanceRest: nothing is in flight there and nothing will be, or it is in use."""
+
+    instance: str
+    round: int
+    at_rest: bool
+
+
+class InstanceWoken(msgspec.Struct, frozen=True, tag="instance_woken"):
+    """A request came for a frozen instance: it was thawed here, and serves."""
 
     instance: str
 
@@ -204,7 +246,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
     instances: tuple[InstanceReport, ...]
 
 
-ToNode = Hello | Starved | InstanceDrained | InstanceUnreachable | Report
+ToNode = (
+    Hello
+    | Starved
+    | InstanceDrained
+    | InstanceRested
+    | InstanceWoken
+    | InstanceUnreachable
+    | Report
+)
 
 MAX_MESSAGE = 64 * 1024**2  # bytes; a longer length is a broken peer, not a message
 _LENGTH = struct.Struct(">I")

@@ -54,6 +54,14 @@ class NodeLink:
         """Tell that a draining instance has nothing in flight."""
         self._send(link.InstanceDrained(instance))
 
+    def rested(self, instance: str, number: int, *, at_rest: bool) -> None:
+        """Tell whether an instance may be frozen."""
+        self._send(link.InstanceRested(instance=instance, round=number, at_rest=at_rest))
+
+    def woken(self, instance: str) -> None:
+        """Tell that a frozen instance was thawed."""
+        self._send(link.InstanceWoken(instance))
+
     def unreachable(self, instance: str, failures: int, reason: str) -> None:
         """Tell that no connection to an instance could be made."""
         self._send(link.InstanceUnreachable(instance, failures, reason))
@@ -120,6 +128,7 @@ class NodeLink:
                 log.error("link broken", path=self._path, error=str(error))
             finally:
                 self._writer = None
+                dispatch.lose_node(monotonic_ns())
                 self.away_since = asyncio.get_running_loop().time()
                 writer.close()  # what was said last still goes out
                 with contextlib.suppress(OSError):  # the node was quicker
@@ -151,6 +160,10 @@ class NodeLink:
                 dispatch.add_instance(message, now)
             case link.InstanceUnready():
                 dispatch.withhold_instance(message)
+            case link.InstanceRest():
+                dispatch.rest_instance(message)
+            case link.InstanceFrozen():
+                dispatch.freeze_instance(message, now)
             case link.InstanceDraining():
                 dispatch.drain_instance(message)
             case link.InstanceGone():

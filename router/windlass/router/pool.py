@@ -15,6 +15,8 @@ from windlass.router.retries import RetryBudget
 from windlass.router.stats import InstanceCounts, RevisionCounts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from windlass.router.link import RevisionReport, RevisionRoute
 
 SECOND = 1_000_000_000  # ns
@@ -73,6 +75,7 @@ class Pool(Generic[InstanceT, TicketT]):
         "instances",
         "queue",
         "queue_limit",
+        "resting",
         "route",
         "timeout",
     )
@@ -82,6 +85,8 @@ class Pool(Generic[InstanceT, TicketT]):
         self.budget = RetryBudget()
         self.instances: dict[str, InstanceT] = {}
         self.queue: OrderedDict[TicketT, int] = OrderedDict()  # ticket -> moment it began to wait
+        # Frozen instances, the last one frozen at the end, each with what lets it run on.
+        self.resting: dict[InstanceT, Callable[[], None]] = {}
         self._concurrency = 1 if route.mode is Mode.LAMBDA else route.concurrency
         self._buckets: list[dict[InstanceT, None]] = [{} for _ in range(self._concurrency + 1)]
         self._filled = 0  # bit n: bucket n is not empty
@@ -134,6 +139,8 @@ class Pool(Generic[InstanceT, TicketT]):
     def prefer(self, name: str, now: int) -> InstanceT | None:
         """Return an instance by its name, with a slot on it taken, None: it has none free."""
         instance = self.instances.get(name)
+        if instance in self.resting:
+            self._wake(instance)
         if instance is None or not instance.open or instance.in_flight >= self._concurrency:
             return None
         self._leave_bucket(instance)
@@ -178,6 +185,7 @@ class Pool(Generic[InstanceT, TicketT]):
         """Let a known instance get requests (again); return the tickets that get a slot on it."""
         if instance.open or instance.draining:
             return []
+        self.resting.pop(instance, None)
         instance.open = True
         self._enter_bucket(instance)
         tickets = []
@@ -191,8 +199,27 @@ class Pool(Generic[InstanceT, TicketT]):
             tickets.append(ticket)
         return tickets
 
+    def rest(self, instance: InstanceT) -> bool:
+        """Close the instance so that it can be frozen; False: it is in use, or closed already."""
+        if instance.in_flight or not instance.open:
+            return False
+        self.close(instance)
+        return True
+
+    def freeze(self, instance: InstanceT, thaw: Callable[[], None], now: int) -> list[TicketT]:
+        """Take it that an instance at rest is frozen; `thaw` is called when a request needs it.
+
+        That is now if requests wait: the tickets are returned that get a slot on it.
+        """
+        if self.queue:
+            thaw()
+            return self.open(instance, now)
+        self.resting[instance] = thaw
+        return []
+
     def close(self, instance: InstanceT) -> None:
         """Give the instance no new request; those it has go on."""
+        self.resting.pop(instance, None)
         if instance.open:
             self._leave_bucket(instance)
             instance.open = False
@@ -232,6 +259,10 @@ class Pool(Generic[InstanceT, TicketT]):
         return self.counts.report(self.route.name, now)
 
     def _take(self, now: int) -> InstanceT | None:
+        if self.resting and not self._filled & self._free & (self._target | 1):
+            # None is idle, nor fit to take one more: then one at rest is the best, as it would be
+            # if it were not frozen.
+            self._wake(next(reversed(self.resting)))
         free = self._filled & self._free
         if not free:
             return None
@@ -243,6 +274,12 @@ class Pool(Generic[InstanceT, TicketT]):
             self._filled ^= 1 << level
         self._occupy(instance, now)
         return instance
+
+    def _wake(self, instance: InstanceT) -> None:
+        """Thaw and open an instance while nobody waits."""
+        self.resting.pop(instance)()
+        instance.open = True
+        self._enter_bucket(instance)
 
     def _wait(self, ticket: TicketT, now: int) -> None:
         counts = self.counts
