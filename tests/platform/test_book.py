@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from windlass.billing.book import BookFault, find, load_books, read_book
+from windlass.billing.book import BookFault, Measure, find, load_books, read_book
 from windlass.model.service import Mode
 
 if TYPE_CHECKING:
@@ -51,9 +51,15 @@ def test_a_book_is_found_by_its_name_or_alias() -> None:
 
 
 def test_what_no_source_confirms_is_marked() -> None:
-    doubts = load_books()["cloud-run-request-tier2"].doubts()
-    assert "the price of cpu_idle" in doubts
-    assert load_books()["lambda-x86"].doubts() == []
+    books = load_books()
+    assert "the price of cpu idle" in books["cloud-run-request-tier2"].doubts()
+    provisioned = ["the price of provisioned", "the price of provisioned duration"]
+    assert books["lambda-x86"].doubts() == provisioned
+    assert books["lambda-arm64"].doubts() == []
+
+
+def test_only_doubts_about_what_is_used_are_asked_for() -> None:
+    assert load_books()["lambda-x86"].doubts({Measure.DURATION}) == []
 
 
 def test_a_user_adds_a_book_by_adding_a_file(tmp_path: Path) -> None:

@@ -149,6 +149,24 @@ def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         Ledger(path)
 
 
+def test_a_ledger_of_version_1_is_brought_up_to_date_and_keeps_what_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ledger = Ledger(path)
+    ledger.append(_batch(busy=5))
+    ledger._database.execute("UPDATE instance_minutes SET warm = 3")
+    ledger.close()
+    old = sqlite3.connect(path)
+    for column in ("held", "rounding_5min", "held_milliseconds"):
+        old.execute(f"ALTER TABLE instance_minutes DROP COLUMN {column}")
+    old.execute("PRAGMA user_version = 1")
+    old.close()
+    ledger = Ledger(path)
+    ledger.append(_batch(busy=1))
+    expected = Amounts(busy=6, requests=2, warm=3, held=3)
+    assert ledger.usage(6000, 6060).total() == expected
+    ledger.close()
+
+
 def test_what_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     path.write_text("this is a letter to my aunt, and no database" * 100)

@@ -297,15 +297,18 @@ def _tell(
     requests: int = 0,
     busy: list[Stretch] | None = None,
     since: int | None = None,
+    first_duration: int = 10 * MILLISECOND,
+    worker: str = "worker-1.a",
 ) -> None:
-    assert meter.take_report("worker-1.a", end, end)
+    assert meter.take_report(worker, end, end)
     meter.count_instance(
-        "worker-1.a",
+        worker,
         "shop-00001-a",
         requests=requests,
         invocation_milliseconds=10 * requests,
         busy=busy or [],
         busy_since=since,
+        first_duration=first_duration,
     )
 
 
@@ -332,8 +335,41 @@ def test_an_environment_that_was_never_invoked_pays_for_its_start() -> None:
     ready = 100 * MILLISECOND + 1
     meter.changed(_instance(started=0, ready=ready, stopping=SECOND, ended=SECOND))
     assert _sum(meter.flush(2 * SECOND, YEAR_2026)).invocation_milliseconds == 101
-    _tell(meter, SECOND, requests=1)  # heard of after the end: its duration has the start in it
-    assert _sum(meter.flush(3 * SECOND, YEAR_2026)).invocation_milliseconds == 10 - 101
+    _tell(meter, SECOND, requests=1)  # heard of after the end: the start is billed with it
+    assert _sum(meter.flush(3 * SECOND, YEAR_2026)).invocation_milliseconds == 10
+
+
+def test_the_start_is_billed_with_the_first_invocation_before_it_is_rounded() -> None:
+    meter = _meter(_revision(Mode.LAMBDA))
+    meter.changed(_instance(started=0, ready=400_000))  # ns
+    _tell(meter, SECOND, requests=1, first_duration=9_300_000)  # rounded up to 10 ms
+    _tell(meter, 2 * SECOND, requests=1, first_duration=9_300_000)
+    assert _sum(meter.flush(3 * SECOND, YEAR_2026)).invocation_milliseconds == 10 + 10
+    other = _meter(_revision(Mode.LAMBDA))
+    other.changed(_instance(started=0, ready=2_700_001))
+    _tell(other, SECOND, requests=1, first_duration=9_300_000)
+    assert _sum(other.flush(3 * SECOND, YEAR_2026)).invocation_milliseconds == 13
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_start_is_billed_once_however_many_workers_serve_an_environment(restarted: bool) -> None:
+    ledger = Ledger(Path(":memory:"), boot="one")
+    meter = _meter(_revision(Mode.LAMBDA))
+    meter.changed(_instance(started=0, ready=100 * MILLISECOND))
+    _tell(meter, SECOND, requests=1, worker="worker-1.a")
+    ledger.append(meter.flush(SECOND, YEAR_2026))
+    if restarted:
+        meter = _meter(_revision(Mode.LAMBDA), ledger.load(), now=2 * SECOND)
+    _tell(meter, 3 * SECOND, requests=1, worker="worker-1.b")
+    ledger.append(meter.flush(3 * SECOND, YEAR_2026))
+    assert ledger.usage(0, 4e9).total().invocation_milliseconds == 100 + 10 + 10
+
+
+def test_a_shared_instances_start_is_no_part_of_a_duration() -> None:
+    meter = _meter(_revision())
+    meter.changed(_instance(started=0, ready=100 * MILLISECOND))
+    _tell(meter, SECOND, requests=1)
+    assert _sum(meter.flush(SECOND, YEAR_2026)).invocation_milliseconds == 10
 
 
 def test_the_minimum_holds_the_oldest_and_then_the_next() -> None:
@@ -432,3 +468,28 @@ def test_a_step_of_the_wall_clock_changes_no_total() -> None:
     minutes = {minute for batch in rows for _, minute in batch.instance_minutes}
     first = YEAR_2026 // MINUTE
     assert minutes == {first, first + 120}  # each step holds from the flush that saw it
+
+
+def test_the_time_for_which_the_minimum_holds_an_instance_is_counted_busy_or_not() -> None:
+    meter = _meter(_revision(Mode.LAMBDA, minimum=1))
+    meter.changed(_instance(started=0))
+    meter.changed(_instance(started=0, ready=SECOND))
+    _tell(meter, 5 * SECOND, requests=2, busy=[(2 * SECOND, 4 * SECOND)])
+    total = _sum(meter.flush(6 * SECOND, YEAR_2026))
+    assert (total.held, total.warm, total.rounding_5min) == (5 * SECOND, 3 * SECOND, 0)
+    assert total.held_milliseconds == total.invocation_milliseconds == 1000 + 20
+    meter.changed(_instance(started=0, ready=SECOND, stopping=8 * SECOND, ended=9 * SECOND))
+    total += _sum(meter.flush(10 * SECOND, YEAR_2026))
+    assert total.held == 7 * SECOND
+    assert total.held + total.rounding_5min == 300 * SECOND
+    for later in (30, 60):
+        assert _sum(meter.flush(later * SECOND, YEAR_2026)) == Amounts()
+
+
+def test_what_the_minimum_does_not_hold_is_not_counted_as_held() -> None:
+    meter = _meter(_revision(Mode.LAMBDA))
+    meter.changed(_instance(started=0, ready=SECOND))
+    _tell(meter, 5 * SECOND, requests=2, busy=[(2 * SECOND, 4 * SECOND)])
+    meter.changed(_instance(started=0, ready=SECOND, stopping=8 * SECOND, ended=9 * SECOND))
+    total = _sum(meter.flush(60 * SECOND, YEAR_2026))
+    assert (total.held, total.rounding_5min, total.held_milliseconds) == (0, 0, 0)

@@ -48,18 +48,23 @@ def revision(packed: int) -> RevisionUsage:
 
 @st.composite
 def amounts(draw: st.DrawFn) -> Amounts:
-    idle = draw(LENGTH)
+    busy, idle = draw(LENGTH), draw(LENGTH)
+    warm = draw(st.integers(0, idle))
+    milliseconds = draw(st.integers(0, 10**6))
     requests = draw(st.integers(0, 10**7))
     return Amounts(
         startup=draw(LENGTH),
-        busy=draw(LENGTH),
+        busy=busy,
         idle=idle,
         shutdown=draw(LENGTH),
-        warm=draw(st.integers(0, idle)),
+        warm=warm,
         rounding_100ms=draw(st.integers(0, 10**8)),
         rounding_1s=draw(st.integers(0, SECOND)),
         requests=requests,
-        invocation_milliseconds=requests + draw(st.integers(0, 10**6)),
+        invocation_milliseconds=requests + milliseconds,
+        held=warm + draw(st.integers(0, busy)),
+        rounding_5min=draw(st.integers(0, 300 * SECOND)),
+        held_milliseconds=draw(st.integers(0, milliseconds)),
     )
 
 

@@ -142,18 +142,6 @@ def test_lambda_mode_serves_one_at_a_time_and_refuses_beyond_its_instances() -> 
     assert refused.value.reason is Reason.AT_LIMIT
 
 
-def test_lambda_bills_the_start_with_an_environments_first_invocation() -> None:
-    pool = make_pool(Mode.LAMBDA)
-    instance = Instance("a", billed_start=400_000)
-    pool.add(instance, 0)
-    for begin in (0, 10 * MILLISECOND):
-        pool.acquire("r", begin)
-        pool.release(instance, begin, begin + MILLISECOND)
-    report = instance.counts.report("a", 0)
-    assert report is not None
-    assert (report.requests, report.invocation_milliseconds) == (2, 3)
-
-
 def test_waiting_tickets_expire_in_their_order() -> None:
     pool = make_pool(queue_wait=1.0)
     pool.acquire("r0", 0)

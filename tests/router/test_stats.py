@@ -31,6 +31,7 @@ def test_each_duration_is_rounded_up_by_itself(durations: list[int]) -> None:
     rounded = [duration // MILLISECOND + bool(duration % MILLISECOND) for duration in durations]
     assert report.invocation_milliseconds == sum(rounded)
     assert report.requests == len(durations)
+    assert report.first_duration == next((d for d in durations if d), 0)
 
 
 def test_an_open_stretch_is_reported_until_it_is_closed_and_then_once() -> None:

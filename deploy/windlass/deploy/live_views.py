@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,13 +17,11 @@ from windlass.router.stats import LATENCY_BUCKETS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from windlass.billing.book import Book
+    from windlass.billing.book import Book, Rate
     from windlass.billing.slices import Stretch
     from windlass.model.instance import Instance, State
     from windlass.model.service import Revision, Service
     from windlass.telemetry.metrics import ServiceCounts
-
-Rate = Literal["active", "idle", "free"]
 
 SECOND = 1_000_000_000  # ns
 BOUNDS = (*(bound / SECOND for bound in LATENCY_BUCKETS), None)

@@ -58,6 +58,7 @@ class Metering:
                 invocation_milliseconds=instance.invocation_milliseconds,
                 busy=instance.busy,
                 busy_since=instance.busy_since,
+                first_duration=instance.first_duration,
             )
         for revision in report.revisions:
             meter.count_revision(

@@ -14,7 +14,6 @@ import structlog
 from windlass.billing.recent import RecentBusy
 from windlass.deploy.levels import Level, Levels
 from windlass.model.instance import ENDED, Instance, State
-from windlass.model.service import Mode
 from windlass.router import link
 from windlass.store.platform import StoreUnavailable
 
@@ -263,14 +262,11 @@ class Switchboard:
 
     def _route(self, instance: Instance) -> link.InstanceRoute:
         assert instance.address  # whoever is ready has one
-        mode = self._revisions[instance.revision].template.mode
-        billed = mode is Mode.LAMBDA and instance.ready is not None
         return link.InstanceRoute(
             id=instance.id,
             revision=instance.revision,
             host=instance.address.host,
             port=instance.address.port,
-            billed_start=instance.ready - instance.started if billed and instance.ready else 0,
         )
 
     def event(

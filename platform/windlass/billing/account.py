@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from windlass.billing.minutes import WallClock
-    from windlass.billing.slices import Stretch
+    from windlass.billing.slices import Life, Stretch
 
 MILLISECOND = 1_000_000  # ns
-_SHORT, _LONG = 100 * MILLISECOND, 1000 * MILLISECOND  # grains of the two roundings
+_SHORT, _LONG = 100 * MILLISECOND, 1000 * MILLISECOND  # grains of slices' two roundings
+_FIVE_MINUTES = 300_000 * MILLISECOND  # to which the time an instance is held is rounded up
 _FIELDS = Amounts.__struct_fields__
 _COLUMN = {name: number for number, name in enumerate(_FIELDS)}
-_BUSY, _IDLE, _WARM = _COLUMN["busy"], _COLUMN["idle"], _COLUMN["warm"]
+_BUSY, _IDLE, _WARM, _HELD = (_COLUMN[name] for name in ("busy", "idle", "warm", "held"))
 _SHORTLY, _LONGER = _COLUMN["rounding_100ms"], _COLUMN["rounding_1s"]
 _NEVER = 1 << 63
 
@@ -50,6 +51,12 @@ def abandon(state: AccountState, worker: str, moment: int) -> None:
         _join(state, [(since, moment)])
 
 
+def start_milliseconds(life: Life, first_duration: int) -> int:
+    """Return what the start adds to an invocation of that many ns, which is rounded up once."""
+    start = 0 if life.ready is None else life.ready - life.started
+    return _up(start + first_duration) - _up(first_duration)
+
+
 def book(
     state: AccountState, until: int, clock: WallClock, final: int | None = None
 ) -> dict[int, Amounts]:
@@ -69,7 +76,12 @@ def book(
     if ended:
         open_.close(window[-1].end if window else state.settled, length)
         if state.mode is Mode.LAMBDA and not state.invoked:
-            open_.add(_COLUMN["invocation_milliseconds"], *_unused_start(state))
+            moment, milliseconds = _unused_start(state)
+            open_.add(_COLUMN["invocation_milliseconds"], moment, milliseconds)
+            if state.warm_since is not None:
+                open_.add(_COLUMN["held_milliseconds"], moment, milliseconds)
+        if state.warm_since is not None:
+            open_.add(_COLUMN["rounding_5min"], *_held_rounding(state.life, state.warm_since))
     return _changes(state, settled.amounts(), open_.amounts())
 
 
@@ -154,6 +166,8 @@ class _Tally:
             The length of the billable stretch that reaches the window's end.
         """
         for kind, first, last in window:
+            if self._warm_since is not None and kind in (Kind.IDLE, Kind.BUSY):
+                self.spread(_HELD, max(first, self._warm_since), last)
             if kind is Kind.IDLE:
                 self.close(first, length)
                 length = 0
@@ -199,4 +213,16 @@ def _unused_start(state: AccountState) -> tuple[int, int]:
     life = state.life
     assert life.ended is not None
     ready = next(m for m in (life.ready, life.stopping, life.ended) if m is not None)
-    return max(life.started, life.ended - 1), -(-(ready - life.started) // MILLISECOND)
+    return max(life.started, life.ended - 1), _up(ready - life.started)
+
+
+def _up(length: int) -> int:
+    """Return the milliseconds that cover so many nanoseconds."""
+    return -(-length // MILLISECOND)
+
+
+def _held_rounding(life: Life, since: int) -> tuple[int, int]:
+    """Return the last moment at which an ended instance was held, and what rounding that adds."""
+    assert life.ended is not None
+    last = life.ended if life.stopping is None else life.stopping
+    return max(life.started, last - 1), -max(0, last - since) % _FIVE_MINUTES

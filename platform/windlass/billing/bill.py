@@ -29,7 +29,11 @@ ITEMS = {
     Measure.CPU_IDLE: "CPU, idle",
     Measure.MEMORY_ACTIVE: "memory",
     Measure.MEMORY_IDLE: "memory, idle",
+    Measure.MEMORY_HELD: "memory, always ready",
     Measure.DURATION: "duration",
+    Measure.PROVISIONED: "provisioned concurrency",
+    Measure.PROVISIONED_DURATION: "duration, provisioned",
+    Measure.STORAGE: "ephemeral storage",
     Measure.REQUESTS: "requests",
     Measure.PERIOD: "time",
 }
@@ -61,7 +65,7 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
     billed_instance_seconds: Decimal
     requests: int
     assumptions: tuple[str, ...] = ()
-    unconfirmed: tuple[str, ...] = ()
+    unconfirmed: tuple[str, ...] = ()  # of the book's rules, and of the prices that were used
 
     @property
     def per_million_requests(self) -> Decimal | None:
@@ -100,7 +104,7 @@ def bill(
         billed_instance_seconds=seconds,
         requests=usage.total().requests,
         assumptions=(*found.assumptions, *_said(book, free_tier)),
-        unconfirmed=tuple(book.doubts()),
+        unconfirmed=tuple(book.doubts({line.measure for line in lines})),
     )
 
 

@@ -18,7 +18,7 @@ import yaml
 from windlass.model.service import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
     from importlib.resources.abc import Traversable
     from pathlib import Path
 
@@ -32,7 +32,11 @@ class Measure(StrEnum):
     CPU_IDLE = "cpu_idle"
     MEMORY_ACTIVE = "memory_active"  # GiB-seconds at the active rate
     MEMORY_IDLE = "memory_idle"
+    MEMORY_HELD = "memory_held"  # GiB-seconds at the rate of instances that are held and busy
     DURATION = "duration"  # GB-seconds of invocations
+    PROVISIONED = "provisioned"  # GB-seconds for which environments were held ready
+    PROVISIONED_DURATION = "provisioned_duration"  # GB-seconds of invocations in them
+    STORAGE = "storage"  # GB-seconds of invocations, of disk over what is included
     REQUESTS = "requests"
     PERIOD = "period"  # seconds of the billed stretch of time, whatever ran in it
 
@@ -42,12 +46,16 @@ UNITS = {
     Measure.CPU_IDLE: "vCPU-second",
     Measure.MEMORY_ACTIVE: "GiB-second",
     Measure.MEMORY_IDLE: "GiB-second",
+    Measure.MEMORY_HELD: "GiB-second",
     Measure.DURATION: "GB-second",
+    Measure.PROVISIONED: "GB-second",
+    Measure.PROVISIONED_DURATION: "GB-second",
+    Measure.STORAGE: "GB-second",
     Measure.REQUESTS: "request",
     Measure.PERIOD: "second",
 }
 
-Rate = Literal["active", "idle", "free"]
+Rate = Literal["active", "idle", "held", "free"]
 Rounding = Literal["per_slice", "per_instance", "none"]
 
 
@@ -56,13 +64,17 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rates(_Part, frozen=True, kw_only=True):
-    """The rate at which each kind of slice is billed; `warm`: idle and held by min_instances."""
+    """The rate at which each kind of slice is billed; `warm`: idle and held by min_instances.
+
+    `busy_held`: busy and held by min_instances; None: as any busy slice.
+    """
 
     startup: Rate
     busy: Rate
     shutdown: Rate
     idle: Rate
     warm: Rate
+    busy_held: Rate | None = None
 
     def at(self, rate: Rate) -> tuple[str, ...]:
         """Return the kinds that are billed at a rate."""
@@ -87,6 +99,8 @@ class Invocations(_Part, frozen=True, kw_only=True, tag_field="basis", tag="invo
     memory_maximum: int
     memory_step: int
     memory_per_cpu: int  # MB that bring one vCPU
+    storage_included: int = 512  # MB of disk that cost nothing
+    storage: int = 512  # MB of disk that an environment has
 
 
 class Nothing(_Part, frozen=True, kw_only=True, tag_field="basis", tag="nothing"):
@@ -132,9 +146,17 @@ class Book(_Part, frozen=True, kw_only=True):
     assumptions: tuple[str, ...] = ()
     unconfirmed: tuple[str, ...] = ()  # what no source confirms yet
 
-    def doubts(self) -> list[str]:
-        """Return all that is unconfirmed, the prices that are marked so included."""
-        marked = (f"the price of {p.measure}" for p in self.prices if p.unconfirmed)
+    def doubts(self, used: Container[Measure] | None = None) -> list[str]:
+        """Return all that is unconfirmed, with the prices that are marked so.
+
+        Args:
+            used: only prices of these measures; None: of all.
+        """
+        marked = (
+            f"the price of {price.measure.replace('_', ' ')}"
+            for price in self.prices
+            if price.unconfirmed and (used is None or price.measure in used)
+        )
         return [*marked, *self.unconfirmed]
 
 
@@ -222,6 +244,11 @@ def _faults(book: Book) -> Iterable[tuple[str, str]]:
         for place, detail in _price_faults(price):
             yield f"prices[{number}].{place}", detail
     billing = book.billing
+    if isinstance(billing, Invocations) and not 0 <= billing.storage_included <= billing.storage:
+        yield (
+            "billing.storage",
+            f"{billing.storage} must be {billing.storage_included} (MB) or more",
+        )
     if isinstance(billing, InstanceTime):
         if billing.granularity < 1:
             yield "billing.granularity", f"{billing.granularity} must be at least 1 (ms)"

@@ -183,9 +183,12 @@ class Ledger:
                 f"the ledger {self._path} has version {version}, made by a newer Windlass; this "
                 f"one knows version {known}. Run the newer one, or choose another --state"
             )
-        if version == 0:
-            begin, end = "BEGIN IMMEDIATE;", f"PRAGMA user_version = {known}; COMMIT;"
-            self._database.executescript(f"{begin} {statements.SCHEMA} {end}")
+        if version == known:
+            return
+        made = (statements.UPGRADES[old] for old in range(version, known))
+        changes = statements.SCHEMA if version == 0 else " ".join(made)
+        end = f"PRAGMA user_version = {known}; COMMIT;"
+        self._database.executescript(f"BEGIN IMMEDIATE; {changes} {end}")
 
     def _write(self, batch: Batch) -> None:
         self._database.execute("BEGIN IMMEDIATE")

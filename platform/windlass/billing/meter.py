@@ -23,6 +23,7 @@ from windlass.billing.rows import (
     encode,
 )
 from windlass.billing.slices import Life
+from windlass.model.service import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -128,16 +129,29 @@ class Meter:
         invocation_milliseconds: int,
         busy: Sequence[Stretch],
         busy_since: int | None,
+        first_duration: int = 0,
     ) -> None:
-        """Count what a new report says of an instance."""
-        counted = Amounts(requests=requests, invocation_milliseconds=invocation_milliseconds)
+        """Count what a new report says of an instance.
+
+        In lambda mode the first invocation of all is billed for the start, too, before it is
+        rounded up to a millisecond; `first_duration` is what it took without, in nanoseconds.
+        """
+        state = self._accounts.get(instance)
+        if state is not None and requests and not state.invoked:
+            state.invoked = True
+            if state.mode is Mode.LAMBDA:
+                invocation_milliseconds += account.start_milliseconds(state.life, first_duration)
+        held = state is not None and state.warm_since is not None
+        counted = Amounts(
+            requests=requests,
+            invocation_milliseconds=invocation_milliseconds,
+            held_milliseconds=invocation_milliseconds if held else 0,
+        )
         if counted != Amounts():
             self._add(instance, self._clock.minute(self._marks[worker].end), counted)
-        state = self._accounts.get(instance)
         if state is None:  # ended long ago
             self.late += sum(end - begin for begin, end in busy)
             return
-        state.invoked = state.invoked or requests > 0
         self.late += account.take(state, worker, busy, busy_since)
 
     def count_revision(self, worker: str, revision: str, *, packed: int, cold_starts: int) -> None:

@@ -16,9 +16,9 @@ from windlass.billing.book import InstanceTime, Invocations, Measure, Rate
 from windlass.model.service import GIB, MIB, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from windlass.billing.book import Book, Rounding
+    from windlass.billing.book import Book, Rates, Rounding
     from windlass.billing.rows import Amounts
     from windlass.billing.usage import InstanceUsage, RevisionUsage, Usage
 
@@ -27,12 +27,20 @@ SECOND = 1000 * MILLISECOND
 
 SHARED_AS_LAMBDA = (
     "Computed from the durations that the requests had on shared instances, one at a time per "
-    "instance and each rounded up to 1 ms; warm: no start but those that happened is added."
+    "instance and each rounded up to 1 ms; warm: no start but those that happened is added, and "
+    "no environment is provisioned."
 )
 LAMBDA_AS_SHARED = (
     "Computed as if instances had been shared: for every moment, as many as its requests in "
-    "flight need; starts, shutdowns and the rounding of slices are not added."
+    "flight need; starts, shutdowns, the rounding of slices and idle minimums are not added."
 )
+
+_CPU: Mapping[Rate, Measure] = {"active": Measure.CPU_ACTIVE, "idle": Measure.CPU_IDLE}
+_MEMORY: Mapping[Rate, Measure] = {
+    "active": Measure.MEMORY_ACTIVE,
+    "idle": Measure.MEMORY_IDLE,
+    "held": Measure.MEMORY_HELD,
+}
 
 
 class Term(msgspec.Struct, frozen=True):
@@ -69,7 +77,7 @@ def quantities(usage: Usage, book: Book, rounding: Rounding | None) -> Quantitie
     if isinstance(book.billing, InstanceTime):
         _instance_time(found, usage, book.billing, rounding or book.billing.rounding)
     elif isinstance(book.billing, Invocations):
-        _invocations(found, usage, book.billing, rounding)
+        _invocations(found, usage, book, book.billing, rounding)
     else:
         found.months["all"][Measure.PERIOD] += usage.until - usage.since
     return found
@@ -90,10 +98,10 @@ def _instance_time(found: Quantities, usage: Usage, rule: InstanceTime, rounding
             lengths: dict[Rate, int] = defaultdict(int)
             for term in instance_terms(instance, rule, rounding):
                 lengths[term.rate] += term.length
-            _add_time(found, instance, rule, lengths["active"], lengths["idle"])
+            _add_time(found, instance, rule, lengths)
     for revision in usage.revisions:
         if revision.mode is Mode.LAMBDA:
-            _add_time(found, revision, rule, revision.counts.packed, 0)
+            _add_time(found, revision, rule, {"active": revision.counts.packed})
     if any(instance.mode is Mode.LAMBDA for instance in usage.instances):
         found.assumptions.append(LAMBDA_AS_SHARED)
 
@@ -104,7 +112,7 @@ def instance_terms(
     """Yield the time to pay for of an instance whose requests share it, the rounding last."""
     amounts = instance.amounts
     active = 0
-    for kind, length in _kinds(amounts).items():
+    for kind, length in _kinds(amounts, rule.rates).items():
         rate: Rate = getattr(rule.rates, kind)
         if rate != "free" and length:
             yield Term(kind, rate, length)
@@ -124,10 +132,33 @@ def invocation_milliseconds(amounts: Amounts, rounding: Rounding | None) -> int:
     return max(0, least) if rounding == "none" else amounts.invocation_milliseconds
 
 
-def _kinds(amounts: Amounts) -> dict[str, int]:
+def held_milliseconds(instance: InstanceUsage, book: Book, rounding: Rounding | None) -> int:
+    """Return the part of `invocation_milliseconds` that provisioned environments served."""
+    if not _provisions(instance, book):
+        return 0
+    most = invocation_milliseconds(instance.amounts, rounding)
+    return min(most, instance.amounts.held_milliseconds)
+
+
+def provisioned(instance: InstanceUsage, book: Book, rounding: Rounding | None) -> int:
+    """Return the nanoseconds for which an environment is paid because it was provisioned."""
+    if not _provisions(instance, book):
+        return 0
+    amounts = instance.amounts
+    return amounts.held + (0 if rounding == "none" else amounts.rounding_5min)
+
+
+def _provisions(instance: InstanceUsage, book: Book) -> bool:
+    prices = any(price.measure is Measure.PROVISIONED for price in book.prices)
+    return prices and instance.mode is Mode.LAMBDA
+
+
+def _kinds(amounts: Amounts, rates: Rates) -> dict[str, int]:
+    busy_held = amounts.held - amounts.warm if rates.busy_held else 0
     return {
         "startup": amounts.startup,
-        "busy": amounts.busy,
+        "busy": amounts.busy - busy_held,
+        "busy_held": busy_held,
         "shutdown": amounts.shutdown,
         "idle": amounts.idle - amounts.warm,
         "warm": amounts.warm,
@@ -138,17 +169,16 @@ def _add_time(
     found: Quantities,
     of: InstanceUsage | RevisionUsage,
     rule: InstanceTime,
-    active: int,
-    idle: int,
+    lengths: Mapping[Rate, int],
 ) -> None:
     cpus = _up(of.milli_cpu, 1000) * 1000 if rule.whole_cpus else of.milli_cpu
     memory = _memory(of.memory, cpus, rule)
     month = found.months[of.month]
-    month[Measure.CPU_ACTIVE] += Decimal(active * cpus) / (1000 * SECOND)
-    month[Measure.CPU_IDLE] += Decimal(idle * cpus) / (1000 * SECOND)
-    month[Measure.MEMORY_ACTIVE] += Decimal(active * memory) / (SECOND * GIB)
-    month[Measure.MEMORY_IDLE] += Decimal(idle * memory) / (SECOND * GIB)
-    found.billed += active + idle
+    for rate, length in lengths.items():
+        if rate in _CPU:
+            month[_CPU[rate]] += Decimal(length * cpus) / (1000 * SECOND)
+        month[_MEMORY[rate]] += Decimal(length * memory) / (SECOND * GIB)
+        found.billed += length
 
 
 def _memory(memory: int, milli_cpu: int, rule: InstanceTime) -> int:
@@ -160,16 +190,22 @@ def _memory(memory: int, milli_cpu: int, rule: InstanceTime) -> int:
 
 
 def _invocations(
-    found: Quantities, usage: Usage, rule: Invocations, rounding: Rounding | None
+    found: Quantities, usage: Usage, book: Book, rule: Invocations, rounding: Rounding | None
 ) -> None:
     sizes = set()
     for instance in usage.instances:
         milliseconds = invocation_milliseconds(instance.amounts, rounding)
+        held = held_milliseconds(instance, book, rounding)
+        reserved = provisioned(instance, book, rounding)
         megabytes = lambda_memory(instance.milli_cpu, instance.memory, rule)
         sizes.add(megabytes)
-        gigabyte_seconds = Decimal(milliseconds * megabytes) / (1000 * 1024)
-        found.months[instance.month][Measure.DURATION] += gigabyte_seconds
-        found.billed += milliseconds * MILLISECOND
+        month = found.months[instance.month]
+        month[Measure.DURATION] += Decimal((milliseconds - held) * megabytes) / (1000 * 1024)
+        month[Measure.PROVISIONED_DURATION] += Decimal(held * megabytes) / (1000 * 1024)
+        month[Measure.PROVISIONED] += Decimal(reserved * megabytes) / (SECOND * 1024)
+        disk = rule.storage - rule.storage_included
+        month[Measure.STORAGE] += Decimal(milliseconds * disk) / (1000 * 1024)
+        found.billed += milliseconds * MILLISECOND + reserved
     if sizes:
         shown = ", ".join(f"{size} MB" for size in sorted(sizes))
         found.assumptions.append(f"Memory that gives at least the same memory and CPU: {shown}.")

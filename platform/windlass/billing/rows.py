@@ -23,6 +23,9 @@ class Amounts(msgspec.Struct, frozen=True, array_like=True):
     rounding_1s: int = 0  # the same with whole seconds
     requests: int = 0
     invocation_milliseconds: int = 0  # each request's duration rounded up to 1 ms, with init
+    held: int = 0  # busy or idle while min_instances held the instance
+    rounding_5min: int = 0  # added where the time it was held is rounded up to five minutes
+    held_milliseconds: int = 0  # the part of invocation_milliseconds in which it was held
 
     def __add__(self, other: Amounts) -> Amounts:
         return Amounts(*map(add, msgspec.structs.astuple(self), msgspec.structs.astuple(other)))

@@ -21,6 +21,7 @@ from windlass.billing.quantities import (
     Term,
     instance_terms,
     invocation_milliseconds,
+    provisioned,
     quantities,
 )
 from windlass.billing.usage import InstanceUsage, RevisionUsage, Usage
@@ -133,6 +134,8 @@ def _terms(instance: InstanceUsage, book: Book, rounding: Rounding | None) -> It
         length = invocation_milliseconds(instance.amounts, rounding) * MILLISECOND
         if length:
             yield Term("invocations", "active", length)
+        if reserved := provisioned(instance, book, rounding):
+            yield Term("provisioned", "active", reserved)
 
 
 def _roundings(whole: Usage, book: Book) -> Iterator[Share]:

@@ -9,7 +9,7 @@ from windlass.billing.rows import Amounts, RevisionAmounts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _AMOUNTS = Amounts.__struct_fields__
 _COUNTS = RevisionAmounts.__struct_fields__
 
@@ -41,6 +41,15 @@ CREATE TABLE flushes (
     boot TEXT NOT NULL, flushed INTEGER NOT NULL, clock BLOB NOT NULL
 );
 """
+
+# What brings a ledger of an older version, by its number, to the next one.
+UPGRADES = {
+    1: "".join(
+        f"ALTER TABLE instance_minutes ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0;"
+        for name in ("held", "rounding_5min", "held_milliseconds")
+    )
+    + "UPDATE instance_minutes SET held = warm;"
+}
 
 
 def _added(table: str, place: str, fields: Sequence[str]) -> str:

@@ -32,7 +32,7 @@ class Endpoint(Instance):
     __slots__ = ("added", "connecting", "connections", "gone", "idle", "route", "standing")
 
     def __init__(self, route: InstanceRoute) -> None:
-        super().__init__(route.id, route.billed_start)
+        super().__init__(route.id)
         self.route = route
         self.added = 0  # moment at which it was ready
         self.connections: set[UpstreamConnection] = set()

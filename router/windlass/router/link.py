@@ -57,7 +57,6 @@ class InstanceRoute(msgspec.Struct, frozen=True, kw_only=True):
     revision: str
     host: str
     port: int
-    billed_start: int = 0  # ns of init that lambda's first invocation is billed for
 
 
 # From the node to a worker.
@@ -217,6 +216,7 @@ class InstanceReport(msgspec.Struct, frozen=True, kw_only=True):
     invocation_milliseconds: (
         int  # sum over ended requests of their durations, each rounded up to 1 ms
     )
+    first_duration: int = 0  # ns of the first request that ever ended there through this worker
 
 
 class RevisionReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,12 +44,12 @@ class Instance:
 
     __slots__ = ("counts", "draining", "id", "in_flight", "open")
 
-    def __init__(self, instance_id: str, billed_start: int = 0) -> None:
+    def __init__(self, instance_id: str) -> None:
         self.id = instance_id
         self.in_flight = 0
         self.open = False  # may get requests: in a bucket of its pool
         self.draining = False
-        self.counts = InstanceCounts(billed_start)
+        self.counts = InstanceCounts()
 
 
 InstanceT = TypeVar("InstanceT", bound=Instance)

@@ -24,15 +24,14 @@ LATENCY_BUCKETS: tuple[int, ...] = tuple(
 class InstanceCounts:
     """What one instance did since its last report."""
 
-    __slots__ = ("busy", "busy_since", "first_extra", "invocation_milliseconds", "requests")
+    __slots__ = ("busy", "busy_since", "first_duration", "invocation_milliseconds", "requests")
 
-    def __init__(self, first_extra: int = 0) -> None:
-        """Count from nothing; `first_extra` ns are added to the first request's duration."""
+    def __init__(self) -> None:
         self.busy: list[tuple[int, int]] = []
         self.busy_since: int | None = None
         self.requests = 0
         self.invocation_milliseconds = 0
-        self.first_extra = first_extra
+        self.first_duration = 0  # ns, of the first request ever
 
     def begin_busy(self, now: int) -> None:
         """In-flight went from 0 to 1."""
@@ -47,9 +46,8 @@ class InstanceCounts:
     def count_request(self, duration: int) -> None:
         """Count a request that held a slot for `duration` ns, rounded up to a millisecond."""
         self.requests += 1
-        if self.first_extra:
-            duration += self.first_extra
-            self.first_extra = 0
+        if not self.first_duration:
+            self.first_duration = duration
         self.invocation_milliseconds += -(-duration // _MILLISECOND)
 
     def report(self, instance: str, in_flight: int) -> InstanceReport | None:
@@ -63,6 +61,7 @@ class InstanceCounts:
             busy=tuple(self.busy),
             busy_since=self.busy_since,
             invocation_milliseconds=self.invocation_milliseconds,
+            first_duration=self.first_duration,
         )
         self.busy = []
         self.requests = self.invocation_milliseconds = 0

@@ -58,10 +58,12 @@ async def test_a_file_is_checked(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(LAMBDA)
     assert await done(run, "check", str(file)) == (
-        f"{file} is the price book 'lambda-x86' with 2 prices.\n"
+        f"{file} is the price book 'lambda-x86' with 5 prices.\n"
+        "  unconfirmed: the price of provisioned\n"
+        "  unconfirmed: the price of provisioned duration\n"
     )
     file.write_text(LAMBDA.replace("price: 0.20", "price: cheap"))
     result = await run("books", "check", str(file))
     assert (result.exit_code, result.stdout) == (1, "")
-    assert f"{file}: prices[1].price: " in result.stderr
+    assert f"{file}: prices[4].price: " in result.stderr
     assert "'cheap'" in result.stderr

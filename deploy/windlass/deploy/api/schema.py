@@ -181,7 +181,7 @@ class TermView(msgspec.Struct, frozen=True, kw_only=True):
     """Time of one kind that is paid for."""
 
     kind: str  # startup, busy, idle, shutdown, warm, rounding, invocations, shared
-    rate: Literal["active", "idle", "free"]
+    rate: Literal["active", "idle", "held", "free"]
     seconds: Decimal
 
 
@@ -264,7 +264,7 @@ class SliceView(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["startup", "busy", "idle", "shutdown"]
     begin: float
     end: float
-    rate: Literal["active", "idle", "free"]
+    rate: Literal["active", "idle", "held", "free"]
 
 
 class TimelineView(msgspec.Struct, frozen=True, kw_only=True):

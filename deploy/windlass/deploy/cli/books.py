@@ -126,7 +126,7 @@ def _rules(book: Book) -> Iterator[tuple[str, str]]:
 
     for name, value in asdict(book.billing).items():
         if name == "rates" and isinstance(book.billing, InstanceTime):
-            for rate in ("active", "idle", "free"):
+            for rate in ("active", "idle", "held", "free"):
                 if kinds := book.billing.rates.at(rate):
                     yield f"{rate} rate", ", ".join(kinds)
         elif value not in (0, (), False):

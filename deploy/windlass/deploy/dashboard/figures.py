@@ -24,7 +24,12 @@ GAP = 34  # pixels between charts, for their titles
 ABOVE, BELOW = 64, 44  # pixels, for the legend and the axis
 # The kind is told by the width, too: colour is never the only sign.
 WIDTHS = {"startup": 9, "busy": 17, "idle": 4, "shutdown": 9}
-RATES = {"active": "billed", "idle": "billed at the idle rate", "free": "not billed"}
+RATES = {
+    "active": "billed",
+    "idle": "billed at the idle rate",
+    "held": "billed as always ready",
+    "free": "not billed",
+}
 PIXELS = 2000  # what is shorter than this part of the axis is not told apart
 MOST_SLICES = 3000  # that browsers draw without a pause
 
