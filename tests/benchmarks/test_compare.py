@@ -101,7 +101,9 @@ async def test_each_mode_is_deployed_loaded_metered_and_deleted_in_turn(
     assert comparison.cloudrun.errors == comparison.lambda_.errors == 0
     assert comparison.cloudrun.observed == METERED[Mode.CLOUDRUN]  # and not an early look
     assert comparison.lambda_.observed == METERED[Mode.LAMBDA]
-    assert comparison.lambda_.instances[0][1] == 7
+    last = comparison.lambda_.course[-1]
+    assert (last.instances, last.in_flight) == (7, 0)
+    assert len(comparison.lambda_.load.spans) == 2 * 20
 
 
 async def test_the_json_has_stable_keys_and_the_ratio_of_the_costs(target: FakePlatform) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -22,7 +21,7 @@ from windlass.bench.tally import SECOND
 from windlass.model.service import MIB, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable
 
     from windlass.bench.tally import LoadResult, Snapshot
 
@@ -33,6 +32,7 @@ _SETTLE_LOOKS = 30  # at the meter, until it counts as still anyway
 class Settings:
     """What runs and the load on it; seconds throughout."""
 
+    service: str = ""  # whose image or command it is, for people
     image: str = ""
     exec: tuple[str, ...] = ()  # a command line of this machine, instead of the image
     rate: float = 100.0  # requests per second, whether or not answers come
@@ -91,7 +91,18 @@ class Progress:
     stage: Literal["deploy", "load", "settle", "delete", "done"]
     duration: float = 0.0  # of the load
     load: Snapshot | None = None  # in the stage `load`
-    instances: int | None = None  # None: not known, as for an endpoint of others
+    observed: Observed | None = None  # None: not known, as for an endpoint of others
+    service: str = ""  # that is deployed for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """How it stood at one moment of a load."""
+
+    second: float  # since the load's begin
+    in_flight: int  # requests that were sent and not answered
+    instances: int  # as of the latest look at the meter
+    cost: Decimal  # so far, as of the latest look at the meter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +111,7 @@ class ModeResult:
 
     load: LoadResult
     observed: Observed | None = None  # None: an endpoint that is not ours to meter
-    instances: tuple[tuple[float, int], ...] = ()  # (second of the load, how many ran)
+    course: tuple[Sample, ...] = ()  # about twice a second
 
     @property
     def requests(self) -> int:
@@ -152,7 +163,7 @@ async def compare(
     Raises:
         ValueError: a setting makes no sense; nothing was deployed.
     """
-    _check(settings)
+    check(settings)
     other = _endpoint(settings.against) if settings.against else None
     suffix = secrets.token_hex(2)
     measure = partial(_measure, settings, target, progress, suffix, settle_interval)
@@ -165,7 +176,12 @@ async def compare(
     return Comparison(settings=settings, cloudrun=cloudrun, lambda_=lambda_, against=against)
 
 
-def _check(settings: Settings) -> None:
+def check(settings: Settings) -> None:
+    """Check what no platform needs to be asked about.
+
+    Raises:
+        ValueError: a setting makes no sense; says which, its value and what is allowed.
+    """
     schedule.check(settings.rate, settings.duration, settings.ramp)
     if settings.clients is not None and settings.clients < 1:
         raise ValueError(f"clients must be at least 1, not {settings.clients}")
@@ -187,17 +203,47 @@ async def _measure(
     mode: Mode,
 ) -> ModeResult:
     name = f"compare-{mode}-{suffix}"
-    progress(Progress(subject=mode, stage="deploy"))
+    observed: Observed | None = None
+    progress(Progress(subject=mode, stage="deploy", service=name))
     try:
         endpoint = await target.deploy(name, settings, mode)
-        async with _sampling(target, name) as instances:
-            load = await _load(settings, endpoint, mode, progress, instances)
-        progress(Progress(subject=mode, stage="settle"))
+        async with _looking(target, name) as seen:
+            load = await _load(settings, endpoint, mode, progress, seen)
+        progress(Progress(subject=mode, stage="settle", observed=seen.latest))
         observed = await _settled(target, name, settle_interval)
+        seen.end(load, observed)
     finally:
-        progress(Progress(subject=mode, stage="delete"))
+        progress(Progress(subject=mode, stage="delete", observed=observed))
         await target.delete(name)
-    return ModeResult(load=load, observed=observed, instances=tuple(instances))
+    return ModeResult(load=load, observed=observed, course=tuple(seen.course))
+
+
+class _Seen:
+    """What the meter said last, and the course of a load with it."""
+
+    def __init__(self) -> None:
+        self.latest: Observed | None = None
+        self.course: list[Sample] = []
+
+    def note(self, snapshot: Snapshot) -> None:
+        if self.latest is not None:
+            sample = Sample(
+                second=snapshot.elapsed,
+                in_flight=snapshot.in_flight,
+                instances=self.latest.instances_now,
+                cost=self.latest.cost,
+            )
+            self.course.append(sample)
+
+    def end(self, load: LoadResult, settled: Observed) -> None:
+        """Let the course end in what was metered in the end."""
+        ended = Sample(
+            second=load.elapsed,
+            in_flight=0,
+            instances=settled.instances_now,
+            cost=settled.cost,
+        )
+        self.course.append(ended)
 
 
 async def _load(
@@ -205,16 +251,18 @@ async def _load(
     endpoint: Endpoint,
     subject: str,
     progress: Callable[[Progress], None],
-    instances: Sequence[tuple[float, int]] = (),
+    seen: _Seen | None = None,
 ) -> LoadResult:
     def say(snapshot: Snapshot) -> None:
+        if seen is not None:
+            seen.note(snapshot)
         progress(
             Progress(
                 subject=subject,
                 stage="load",
                 duration=settings.duration,
                 load=snapshot,
-                instances=instances[-1][1] if instances else None,
+                observed=seen.latest if seen else None,
             )
         )
 
@@ -229,33 +277,32 @@ async def _load(
         duration=settings.duration,
         ramp=settings.ramp,
         timeout=settings.timeout,
+        keep_spans=True,
     )
     return await run(load, say)
 
 
 @asynccontextmanager
-async def _sampling(target: Target, name: str) -> AsyncIterator[list[tuple[float, int]]]:
-    """Note once a second how many instances run, while the context lasts.
+async def _looking(target: Target, name: str) -> AsyncIterator[_Seen]:
+    """Look at the meter once a second, while the context lasts.
 
     A fault of the meter meanwhile is raised at the end.
     """
-    instances: list[tuple[float, int]] = []
+    seen = _Seen()
 
-    async def sample() -> None:
-        begin = time.monotonic()
+    async def look() -> None:
         while True:
-            observed = await target.observe(name)
-            instances.append((time.monotonic() - begin, observed.instances_now))
+            seen.latest = await target.observe(name)
             await asyncio.sleep(1)
 
-    sampler = asyncio.create_task(sample())
+    looker = asyncio.create_task(look())
     try:
-        yield instances
+        yield seen
     finally:
-        sampler.cancel()
-        await asyncio.wait([sampler])
-    if not sampler.cancelled():
-        sampler.result()
+        looker.cancel()
+        await asyncio.wait([looker])
+    if not looker.cancelled():
+        looker.result()
 
 
 async def _settled(target: Target, name: str, interval: float) -> Observed:

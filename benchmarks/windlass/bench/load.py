@@ -44,6 +44,7 @@ class Load:
     ramp: float = 0.0
     timeout: float = 30.0
     max_connections: int = 2000
+    keep_spans: bool = False  # note when each request was sent and answered
 
 
 async def run(load: Load, progress: Callable[[Snapshot], None] | None = None) -> LoadResult:
@@ -60,11 +61,14 @@ async def run(load: Load, progress: Callable[[Snapshot], None] | None = None) ->
     generator = _Generator(load, await resolve(load.host, load.port, tls_name))
     reporter = asyncio.create_task(generator.report(progress)) if progress else None
     try:
-        return await generator.run()
+        result = await generator.run()
     finally:
         if reporter:
             reporter.cancel()
         generator.close()
+    if progress:
+        progress(generator.snapshot())
+    return result
 
 
 def request_bytes(load: Load) -> bytes:
@@ -84,7 +88,7 @@ class _Generator:
         self._loop = asyncio.get_running_loop()
         self._alarm = open_alarm(self._loop, self._send_due)
         self._begin = time.monotonic_ns()
-        self._tally = Tally(self._begin)
+        self._tally = Tally(self._begin, keep_spans=load.keep_spans)
         self._requests = Requests(
             address,
             request_bytes(load),
@@ -116,7 +120,11 @@ class _Generator:
         """Say twice a second how it goes."""
         while True:
             await asyncio.sleep(_PROGRESS_INTERVAL)
-            progress(self._tally.snapshot(time.monotonic_ns()))
+            progress(self.snapshot())
+
+    def snapshot(self) -> Snapshot:
+        """Return how it goes, since the snapshot before."""
+        return self._tally.snapshot(time.monotonic_ns())
 
     def close(self) -> None:
         """Leave no connection, timer or task behind."""

@@ -40,12 +40,22 @@ def per_million(mode: ModeResult) -> Decimal | None:
 def _mode(mode: ModeResult) -> dict[str, object]:
     observed, million = mode.observed, per_million(mode)
     assert observed is not None
+    course = [
+        {
+            "second": round(sample.second, 3),
+            "in_flight": sample.in_flight,
+            "instances": sample.instances,
+            "cost_usd": float(sample.cost),
+        }
+        for sample in mode.course
+    ]
     return _latency(mode) | {
         "cold_starts": observed.cold_starts,
         "peak_instances": observed.peak_instances,
         "billed_instance_seconds": float(observed.billed_instance_seconds),
         "cost_usd": float(observed.cost),
         "cost_per_million_usd": None if million is None else float(million),
+        "course": course,
     }
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from windlass.bench.compare import Comparison, ModeResult, Progress
+    from windlass.bench.compare import Comparison, ModeResult, Progress, Settings
 
 _LINE_INTERVAL = 5.0  # seconds of load between lines where there is no terminal
 _STAGES = {
@@ -70,8 +70,9 @@ def line(progress: Progress) -> str:
     ]
     if load.p50 is not None and load.p99 is not None:
         parts.append(f"p50 {load.p50 * 1000:.0f} ms, p99 {load.p99 * 1000:.0f} ms")
-    if progress.instances is not None:
-        parts.append(f"{progress.instances} instance{'' if progress.instances == 1 else 's'}")
+    if progress.observed is not None:
+        now = progress.observed.instances_now
+        parts.append(f"{now} instance{'' if now == 1 else 's'}")
     return "  ".join(parts)
 
 
@@ -80,11 +81,11 @@ def table(comparison: Comparison) -> Table:
     columns = {"cloudrun": comparison.cloudrun, "lambda": comparison.lambda_}
     if comparison.against is not None:
         columns[comparison.settings.against or "against"] = comparison.against
-    result = Table(title=_title(comparison), title_justify="left")
+    result = Table(title=title(comparison.settings), title_justify="left")
     result.add_column("")
     for name in columns:
         result.add_column(name, justify="right", overflow="fold")
-    for label, cell in _ROWS:
+    for label, cell in ROWS:
         result.add_row(label, *(cell(mode) for mode in columns.values()))
     return result
 
@@ -93,16 +94,7 @@ def summary(comparison: Comparison) -> RenderableType:
     """Return the table and what it comes to."""
     settings = comparison.settings
     parts: list[RenderableType] = [table(comparison)]
-    found, expected = difference(comparison), closed_form(comparison)
-    if found is not None:
-        parts.append(Text(sentence(found)))
-    if found is not None and expected is not None:
-        parts.append(
-            Text(
-                f"Cost ratio lambda / cloudrun: {found.ratio:.2f} measured; "
-                f"{expected.ratio:.2f} by the closed form of the list prices, without starts."
-            )
-        )
+    parts += [Text(said) for said in conclusions(comparison)]
     parts.append(
         Text(
             f"Lambda is priced at {lambda_megabytes(settings)} MB, where it has the same CPU; "
@@ -116,14 +108,26 @@ def summary(comparison: Comparison) -> RenderableType:
     return Group(*parts)
 
 
-def _title(comparison: Comparison) -> str:
-    settings = comparison.settings
+def conclusions(comparison: Comparison) -> list[str]:
+    """Say where the difference comes from, and how far it is from theory; nothing without bills."""
+    found, expected = difference(comparison), closed_form(comparison)
+    said = [] if found is None else [sentence(found)]
+    if found is not None and expected is not None:
+        said.append(
+            f"Cost ratio lambda / cloudrun: {found.ratio:.2f} measured; "
+            f"{expected.ratio:.2f} by the closed form of the list prices, without starts."
+        )
+    return said
+
+
+def title(settings: Settings) -> str:
+    """Say what ran and the load on it."""
     load = (
         f"{settings.rate:g} requests/s"
         if settings.clients is None
         else f"{settings.clients} clients"
     )
-    what = settings.image or " ".join(settings.exec)
+    what = settings.service or settings.image or " ".join(settings.exec)
     return f"{what} {settings.path}: {load} for {settings.duration:g} s"
 
 
@@ -144,7 +148,7 @@ def _billed(mode: ModeResult) -> str:
     return "" if mode.observed is None else f"{mode.observed.billed_instance_seconds:.1f}"
 
 
-_ROWS: tuple[tuple[str, Callable[[ModeResult], str]], ...] = (
+ROWS: tuple[tuple[str, Callable[[ModeResult], str]], ...] = (
     ("requests", lambda mode: str(mode.requests)),
     ("errors", lambda mode: str(mode.errors)),
     ("p50", lambda mode: f"{mode.latency(50) * 1000:.1f} ms"),

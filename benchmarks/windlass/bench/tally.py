@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -35,6 +36,8 @@ class LoadResult:
     service: Histogram = field(default_factory=Histogram)  # since it was sent
     lateness: Histogram = field(default_factory=Histogram)  # from "to be sent" to "sent": our own
     timeline: list[Second] = field(default_factory=list)
+    # (sent, answered) of each answer without error, one after the other; where it was asked for
+    spans: array[int] = field(default_factory=lambda: array("q"))
     connections: int = 0  # opened
     peak_in_flight: int = 0
     elapsed: float = 0.0  # seconds from the load's begin to the last request's end
@@ -47,7 +50,7 @@ class LoadResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A load under way; rate and percentiles are those since the snapshot before."""
+    """A load under way; rate, p50 and p99 are those since the snapshot before."""
 
     elapsed: float  # seconds
     in_flight: int
@@ -56,13 +59,15 @@ class Snapshot:
     rate: float  # requests ended per second
     p50: float | None  # seconds; None: nothing was answered
     p99: float | None
+    latency: tuple[float, float, float] | None = None  # p50, p95 and p99 of all so far
 
 
 class Tally:
     """Counts requests as they begin and end; moments are nanoseconds of one clock."""
 
-    def __init__(self, begin: int) -> None:
+    def __init__(self, begin: int, *, keep_spans: bool = False) -> None:
         self.result = LoadResult()
+        self._keep_spans = keep_spans
         self.in_flight = 0
         self._begin = begin
         self._since = begin  # the snapshot before
@@ -85,6 +90,8 @@ class Tally:
             self.failed(f"status {status}", now)
             return
         self.result.service.record(now - sent)
+        if self._keep_spans:
+            self.result.spans.extend((sent, now))
         self._record_latency(now - intended, now)
         self._ended_in(now)
 
@@ -101,6 +108,7 @@ class Tally:
     def snapshot(self, now: int) -> Snapshot:
         """Return how the load goes, and begin the next stretch."""
         recent, ended, passed = self._recent, self.result.requests - self._ended, now - self._since
+        whole = self.result.latency
         self._recent, self._ended, self._since = Histogram(), self.result.requests, now
         return Snapshot(
             elapsed=(now - self._begin) / SECOND,
@@ -110,6 +118,7 @@ class Tally:
             rate=ended * SECOND / max(passed, 1),
             p50=recent.percentile(50) / SECOND if recent.count else None,
             p99=recent.percentile(99) / SECOND if recent.count else None,
+            latency=_percentiles(whole) if whole.count else None,
         )
 
     def finish(self, now: int) -> LoadResult:
@@ -135,3 +144,8 @@ class Tally:
         while len(timeline) <= number:
             timeline.append(Second())
         return timeline[number]
+
+
+def _percentiles(latency: Histogram) -> tuple[float, float, float]:
+    p50, p95, p99 = (latency.percentile(percent) / SECOND for percent in (50, 95, 99))
+    return p50, p95, p99

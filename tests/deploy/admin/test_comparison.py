@@ -9,10 +9,11 @@ import pytest
 
 from windlass.bench.compare import Endpoint, Observed, Settings
 from windlass.deploy.api.platform import Refused
-from windlass.deploy.cli.comparison import PlatformTarget, endpoint, read_settings
-from windlass.deploy.cli.faults import OperationFailed, WrongFlags
+from windlass.deploy.cli.faults import OperationFailed
 from windlass.deploy.cli.temporary import platform_at
-from windlass.model.service import GIB, Mode
+from windlass.deploy.comparison.settings import read, template_for
+from windlass.deploy.comparison.target import PlatformTarget, endpoint, template_of
+from windlass.model.service import GIB, Container, Limits, Mode, Scaling, Template
 
 if TYPE_CHECKING:
     from tests.deploy.memory import MemoryPlatform
@@ -33,7 +34,9 @@ FLAGS: dict[str, str | None] = {
 
 
 def test_the_flags_defaults_are_the_settings() -> None:
-    assert read_settings("nginx", None, FLAGS) == Settings(image="nginx")
+    asked, wrong = read("nginx", None, FLAGS)
+    assert asked.settings == Settings(image="nginx")
+    assert wrong == []
 
 
 def test_every_flag_has_its_setting() -> None:
@@ -48,7 +51,8 @@ def test_every_flag_has_its_setting() -> None:
         "memory": "1Gi",
         "against": "http://127.0.0.1:1",
     }
-    assert read_settings("", "sleep 9", given) == Settings(
+    asked, _ = read("", "sleep 9", given)
+    assert asked.settings == Settings(
         exec=("sleep", "9"),
         rate=2.5,
         clients=7,
@@ -64,10 +68,37 @@ def test_every_flag_has_its_setting() -> None:
 
 def test_all_wrong_flags_are_told_at_once() -> None:
     wrong = {"rate": "0", "clients": "x", "duration": "soon", "path": "a", "memory": "12Q"}
-    with pytest.raises(WrongFlags) as caught:
-        read_settings("nginx", None, FLAGS | wrong)
+    _, found = read("nginx", None, FLAGS | wrong)
+    told = "\n".join(map(str, found))
     for flag in ("--rate: '0'", "--clients: 'x'", "--duration: 'soon'", "--path: 'a'", "12Q"):
-        assert flag in caught.value.message
+        assert flag in told
+
+
+def test_a_service_lends_all_of_its_template_and_a_flag_goes_before_it() -> None:
+    base = Template(
+        container=Container(image="shop/cart", env=(("A", "1"),)),
+        limits=Limits(concurrency=1, memory=GIB),
+        scaling=Scaling(min_instances=2),
+        mode=Mode.LAMBDA,
+    )
+    given = dict.fromkeys(FLAGS) | {"rate": "5", "duration": "9", "ramp": "0", "cpu": "2"}
+    asked, wrong = read("", None, given, "cart", base)
+    assert wrong == []
+    assert asked.settings == Settings(
+        service="cart",
+        image="shop/cart",
+        rate=5,
+        duration=9,
+        ramp=0,
+        concurrency=80,
+        milli_cpu=2000,
+        memory=GIB,
+    )
+    shared = template_for(asked, Mode.CLOUDRUN, 7)
+    assert (shared.mode, shared.limits.concurrency) == (Mode.CLOUDRUN, 80)
+    assert shared.container.env == (("A", "1"),)
+    assert shared.scaling == Scaling(max_instances=7)
+    assert template_for(asked, Mode.LAMBDA, 7).limits.concurrency == 1
 
 
 @pytest.mark.parametrize(
@@ -76,8 +107,9 @@ def test_all_wrong_flags_are_told_at_once() -> None:
 async def test_a_service_is_deployed_in_its_mode_observed_and_deleted(
     client: Client, platform: MemoryPlatform, mode: Mode, concurrency: int
 ) -> None:
-    target = PlatformTarget(client)
-    found = await target.deploy("hello", Settings(image="nginx", concurrency=20), mode)
+    asked, _ = read("nginx", None, FLAGS | {"concurrency": "20"})
+    target = PlatformTarget(client, asked)
+    found = await target.deploy("hello", asked.settings, mode)
     assert found == Endpoint("127.0.0.1", 8080, "hello.localhost:8080")
     template = platform.revisions["hello-00001"].template
     assert (template.mode, template.limits.concurrency) == (mode, concurrency)
@@ -95,8 +127,14 @@ async def test_a_service_is_deployed_in_its_mode_observed_and_deleted(
 
 
 async def test_a_deploy_that_fails_ends_the_comparison(client: Client) -> None:
+    asked, _ = read("crashing", None, FLAGS)
     with pytest.raises(Refused, match="It exited with 3"):
-        await PlatformTarget(client).deploy("hello", Settings(image="crashing"), Mode.CLOUDRUN)
+        await PlatformTarget(client, asked).deploy("hello", asked.settings, Mode.CLOUDRUN)
+
+
+async def test_a_service_that_is_not_there_cannot_be_compared(client: Client) -> None:
+    with pytest.raises(Refused, match="no service"):
+        await template_of(client, "nothing")
 
 
 @pytest.mark.parametrize(

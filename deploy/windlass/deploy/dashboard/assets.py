@@ -31,16 +31,21 @@ async def asset(request: web.Request) -> web.StreamResponse:
         raise web.HTTPNotFound(text="There is no such asset; load the page anew.")
     kind = TYPES[name.rpartition(".")[2]]
     headers = {"Cache-Control": FOREVER, "X-Content-Type-Options": "nosniff"}
-    return web.Response(body=_content(name), content_type=kind, charset="utf-8", headers=headers)
+    return web.Response(body=content(name), content_type=kind, charset="utf-8", headers=headers)
 
 
 @cache
 def _digest(name: str) -> str:
-    return hashlib.sha256(_content(name)).hexdigest()[:16]
+    return hashlib.sha256(content(name)).hexdigest()[:16]
 
 
 @cache
-def _content(name: str) -> bytes:
+def content(name: str) -> bytes:
+    """Return what is in an asset.
+
+    Raises:
+        KeyError: there is none of that name.
+    """
     if name in OURS:
         return files("windlass.deploy.dashboard").joinpath("static", name).read_bytes()
     if name != "plotly.min.js":

@@ -59,7 +59,7 @@ def environment() -> Environment:
         *("quantity", "rate", "span", "times"),
     ):
         found.filters[name] = getattr(formats, name)
-    found.globals |= {"modes": formats.MODES, "shared": formats.SHARED}
+    found.globals |= {"modes": formats.MODES, "shared": formats.SHARED, "TIMES": formats.TIMES}
     return found
 
 

@@ -2,6 +2,7 @@
 "use strict";
 (() => {
   const figures = new Map();
+  let printing = false;
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
   // A figure names colours as CSS properties: --busy.
@@ -31,9 +32,10 @@
         ...layout,
         paper_bgcolor: "rgba(0,0,0,0)",
         plot_bgcolor: "rgba(0,0,0,0)",
+        ...(printing ? { width: 660, autosize: false } : {}),
         font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: style.getPropertyValue("--text").trim() },
       },
-      { displayModeBar: false, responsive: true },
+      { displayModeBar: false, responsive: !printing },
     );
     element.dataset.drawn = "yes";
   }
@@ -42,5 +44,14 @@
   for (const script of document.querySelectorAll("script[data-figure]")) {
     draw(script.dataset.figure, JSON.parse(script.textContent));
   }
-  dark.addEventListener("change", () => figures.forEach((figure, id) => draw(id, figure)));
+  const again = () => figures.forEach((figure, id) => draw(id, figure));
+  dark.addEventListener("change", again);
+  // Paper is white and as wide as it is.
+  function print(on) {
+    printing = on;
+    document.documentElement.classList.toggle("printing", on);
+    again();
+  }
+  window.addEventListener("beforeprint", () => print(true));
+  window.addEventListener("afterprint", () => print(false));
 })();
