@@ -15,7 +15,7 @@ import sys
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from websockets.asyncio.server import serve
@@ -47,7 +47,11 @@ Verdicts = dict[str, str]  # case -> behaviour / behaviour at the close
 @click.option("--root", default="/", help="Where the suite's command sees its / (a chroot).")
 @click.option("--cases", default="*", show_default=True, help="Such as 1.*,6.* .")
 @click.option("--exclude", default="", help="Such as 12.*,13.* .")
-@click.option("--out", type=click.Path(path_type=Path), help="Keep the verdicts as JSON.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Keep the verdicts as JSON; those of other cases that the file has stay.",
+)
 def main(
     wstest: str, reports: Path | None, root: str, cases: str, exclude: str, out: Path | None
 ) -> None:
@@ -67,8 +71,8 @@ def main(
         click.echo(f"  {case}: direct {found['direct'][case]}, router {found[WINDLASS][case]}")
     if out:
         command = shlex.join(["python", "-m", "windlass.bench.autobahn", *sys.argv[1:]])
-        kept = {"command": command, "machine": describe(), "verdicts": found}
-        out.write_text(json.dumps(kept, indent=1) + "\n")
+        before = json.loads(out.read_text()) if out.exists() else {}
+        out.write_text(json.dumps(add(before, command, found), indent=1) + "\n")
     sys.exit(bool(worse))
 
 
@@ -126,6 +130,28 @@ async def _plain(connection: ServerConnection, request: Request) -> Response | N
     if "Upgrade" in request.headers:
         return None
     return connection.respond(200, "an echo server\n")
+
+
+def add(
+    before: Mapping[str, Any], command: str, found: Mapping[str, Verdicts]
+) -> dict[str, object]:
+    """Return the document of all runs so far: a whole one takes long, so it may come in parts."""
+    verdicts = {
+        name: dict(sorted({**before.get("verdicts", {}).get(name, {}), **new}.items(), key=_order))
+        for name, new in found.items()
+    }
+    direct, router = verdicts["direct"], verdicts[WINDLASS]
+    return {
+        "commands": [*before.get("commands", []), command],
+        "machine": describe(),
+        "cases": len(direct),
+        "differ": sorted(case for case in direct if direct[case] != router[case]),
+        "verdicts": verdicts,
+    }
+
+
+def _order(item: tuple[str, str]) -> list[int]:
+    return [int(part) for part in item[0].split(".")]
 
 
 def _worse(direct: Verdicts, router: Verdicts) -> list[str]:
