@@ -20,9 +20,9 @@ check: ## Check format, style, types, imports between areas, and shell scripts
 	@$(setup)/python.sh dev
 	@$(setup)/check.sh
 
-bench-slow: ## Attack the router with slowhttptest beside a normal load (four minutes)
+bench-slow: ## Attack the router with slowhttptest beside a normal load (six minutes; OUT=FILE keeps the figures)
 	@$(setup)/python.sh dev
-	@.venv/bin/python -m windlass.bench.slow --install $(ARGS)
+	@.venv/bin/python -m windlass.bench.slow --install $(if $(OUT),--out $(OUT)) $(ARGS)
 
 bench-router: ## Measure the router beside other proxies (ten minutes; OUT=FILE keeps the figures)
 	@$(setup)/python.sh dev

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from windlass.bench.proxies import BACKEND
-from windlass.bench.slow import TOOL, last_status, main
+from windlass.bench.slow import TOOL, Stretch, is_noticed, last_status, main, summary
+from windlass.bench.tally import Tally
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,8 +40,40 @@ def test_the_last_status_counts() -> None:
 )
 def test_the_normal_load_has_no_error_beside_an_attack(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
-    options = ["--modes", "read", "--seconds", "2", "--rate", "20", "--connections", "20"]
-    assert main([*options, "--out", str(out)]) == 0
+    options = ["--seconds", "2", "--rounds", "1", "--rate", "20", "--connections", "20"]
+    options += ["--modes", "read", "idle"]
+    main([*options, "--out", str(out)])  # a stretch this short says nothing about its p99
     results = json.loads(out.read_text())["results"]
-    assert results["read"]["requests"] == 40
-    assert results["read"]["errors"] == results["read"]["held"] == 0
+    assert list(results) == ["read", "idle"]
+    for figures in results.values():
+        assert figures["requests"] == 40
+        assert figures["errors"] == figures["held"] == 0
+    assert results["idle"]["connected"] == "200"
+
+
+def stretch(*latencies: int, errors: int = 0) -> Stretch:
+    tally = Tally(0)
+    for latency in latencies:
+        tally.began()
+        tally.answered(200, 0, 0, latency)
+    for _ in range(errors):
+        tally.began()
+        tally.failed("reset", 1)
+    return Stretch(tally.finish(1), 5_000_000)
+
+
+def test_the_percentiles_are_those_of_all_stretches_together() -> None:
+    alone = [stretch(*[1_000_000] * 99, 9_000_000), stretch(*[1_000_000] * 100)]
+    beside = [stretch(*[1_000_000] * 100), stretch(*[3_000_000] * 100)]
+    figures: dict[str, Any] = summary(alone, beside)
+    assert figures["p99_ratio"] == pytest.approx(3, rel=0.02)
+    assert figures["p99_ratio_of_rounds"] == pytest.approx([1, 3], rel=0.02)
+    assert figures["router_cpu_ms"] == [10, 10]
+    assert is_noticed({**figures, "held": 0})
+
+
+def test_an_attack_is_not_noticed_only_if_all_is_as_without() -> None:
+    calm = stretch(*[1_000_000] * 100)
+    assert not is_noticed({**summary([calm], [calm]), "held": 0})
+    assert is_noticed({**summary([calm], [calm]), "held": 1})
+    assert is_noticed({**summary([calm], [stretch(*[1_000_000] * 100, errors=1)]), "held": 0})

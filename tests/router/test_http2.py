@@ -13,7 +13,7 @@ from h2.events import StreamReset
 from h2.settings import SettingCodes
 from tests.router.http2_client import Http2Client
 
-from windlass.router import http2, http2_session, link
+from windlass.router import http2, http2_session, http2_stream, link
 from windlass.router.http2_session import ALL_STREAMS, MAX_STREAMS
 
 if TYPE_CHECKING:
@@ -378,7 +378,7 @@ async def test_the_idle_connection_is_closed(
 async def test_an_answer_that_nobody_takes_is_given_up(
     rig: Rig, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http2, "STALL_TIME", 1)
+    monkeypatch.setattr(http2_stream, "STALL_TIME", 1)
     monkeypatch.setattr(http2_session, "MAX_PENDING", 1024**2)
     rig.origin.answers("/", b"HTTP/1.1 200 OK\r\nContent-Length: 90000\r\n\r\n" + bytes(90000))
     client = await connect()

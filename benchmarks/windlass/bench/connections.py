@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from windlass.bench.holding import PART, hold, serve_origin
+from windlass.bench.holding import GET, PART, hold, serve_origin
 from windlass.bench.machine import describe
 from windlass.bench.servers import CannotStart
 from windlass.bench.worker import running_worker
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     Way = Callable[[int, int], Awaitable[None]]  # of a port and a number of bytes
 
 GIB = 1024**3
-GET = b"GET / HTTP/1.1\r\nHost: bench\r\nUser-Agent: held/1.0\r\nAccept: */*\r\n\r\n"
 WEBSOCKET = (
     b"GET /chat HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"

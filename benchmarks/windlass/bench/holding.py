@@ -1,16 +1,24 @@
-"""An origin that streams, swallows and switches protocols, and a client that holds connections."""
+"""An origin that streams, swallows and switches protocols, and a client that holds connections.
+
+`python -m windlass.bench.holding PORT COUNT SECONDS` holds idle ones.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from typing import cast
 
+import uvloop
+
+from windlass.router.descriptors import raise_limit
 from windlass.router.tunnel import websocket_accept
 
 PART = bytes(256 * 1024)
 _KEY = re.compile(rb"\r\nSec-WebSocket-Key: ([^\r]+)\r\n", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\nContent-Length: (\d+)\r\n", re.IGNORECASE)
+GET = b"GET / HTTP/1.1\r\nHost: bench\r\nUser-Agent: held/1.0\r\nAccept: */*\r\n\r\n"
 SMALL = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -112,3 +120,15 @@ async def hold(port: int, count: int, head: bytes) -> list[Held]:
             await asyncio.gather(*(protocol.answered for protocol in batch))
         held += batch
     return held
+
+
+async def _hold_for(port: int, count: int, seconds: float) -> None:
+    held = await hold(port, count, GET)
+    print("all are held", flush=True)
+    await asyncio.sleep(seconds)
+    print(f"connected: {sum(not connection.lost for connection in held)}")
+
+
+if __name__ == "__main__":
+    raise_limit()
+    uvloop.run(_hold_for(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))

@@ -1,5 +1,7 @@
-"""Attacks the router with slowhttptest in all its modes while a normal load runs: do the clients of
-that load notice? `make bench-slow`; the undisturbed run beside it is the measure.
+"""Attacks the router with slowhttptest in all its modes, and holds idle connections, while a normal
+load runs: do the clients of that load notice? `make bench-slow`.
+
+Stretches with and without the attack take turns, so that what else the machine does meets both.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 from rich.box import SIMPLE
@@ -23,13 +26,16 @@ from rich.console import Console
 from rich.table import Table
 
 from windlass.bench import load
+from windlass.bench.cputime import cpu_nanoseconds
+from windlass.bench.histogram import Histogram
 from windlass.bench.machine import describe
 from windlass.bench.proxies import BACKEND
 from windlass.bench.servers import CannotStart, running
 from windlass.bench.worker import running_worker
+from windlass.router.descriptors import raise_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from windlass.bench.tally import LoadResult
     from windlass.bench.worker import RunningWorker
@@ -37,11 +43,15 @@ if TYPE_CHECKING:
 TOOL = "slowhttptest"
 CONCURRENCY = 1000  # more than an attack has connections: what is looked at is the router
 FREE_LIMIT = 10.0  # seconds after an attack in which every slot must be free again
+MAX_RATIO = 2.0  # of the p99 beside an attack to that without
+IDLE = 10  # idle connections for each one of an attack
+# An attacker has a machine of its own: here it gets what the others leave of this one.
+NICE = ("nice", "-n", "10")
 
 
 @dataclass(frozen=True)
 class Mode:
-    """One way to be slow: slowhttptest's options, and the path that it is slow on."""
+    """One way to be slow: slowhttptest's options, none for idle connections, and their path."""
 
     name: str
     options: tuple[str, ...]
@@ -53,24 +63,27 @@ MODES = (
     Mode("body", ("-B", "-i", "5", "-x", "64", "-s", "8192"), "/upload"),
     Mode("range", ("-R", "-a", "5", "-b", "1000"), "/large"),
     Mode("read", ("-X", "-w", "512", "-y", "1024", "-n", "5", "-z", "32", "-k", "3"), "/large"),
+    Mode("idle", (), "/"),
 )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of what; seconds and requests per second."""
+    """How much of what; seconds (of a stretch) and requests per second."""
 
     seconds: int
+    rounds: int
     rate: float
     connections: int
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure; return 1 if the normal load had an error or a slot stayed taken."""
+    """Measure; return 1 if the normal load had an error or was slowed, or a slot stayed taken."""
     parser = argparse.ArgumentParser(prog="python -m windlass.bench.slow", description=__doc__)
     names = [mode.name for mode in MODES]
     parser.add_argument("--modes", nargs="+", choices=names, default=names)
-    parser.add_argument("--seconds", type=int, default=20, help="of each attack")
+    parser.add_argument("--seconds", type=int, default=10, help="of each stretch")
+    parser.add_argument("--rounds", type=int, default=3, help="of a stretch without and one with")
     parser.add_argument("--rate", type=float, default=200, help="requests/s of the normal load")
     parser.add_argument("--connections", type=int, default=500, help="of the attack")
     parser.add_argument("--install", action="store_true", help="apt-get install what is missing")
@@ -83,51 +96,105 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if shutil.which(TOOL) is None:
         console.print(f"cannot measure: {TOOL} is not installed; try --install", style="red")
         return 1
-    plan = Plan(options.seconds, options.rate, options.connections)
+    plan = Plan(options.seconds, options.rounds, options.rate, options.connections)
     modes = [mode for mode in MODES if mode.name in options.modes]
     try:
         results = uvloop.run(_measure(modes, plan, console))
     except CannotStart as error:
         console.print(f"cannot measure: {error}", style="red", markup=False)
         return 1
-    Console(width=110).print(table(results))
+    Console(width=150).print(table(results))
     if options.out:
         document = {"machine": describe(), "settings": vars(plan), "results": results}
         options.out.write_text(json.dumps(document, indent=2) + "\n")
-    bad = any(figures["errors"] or figures.get("held") for figures in results.values())
-    return 1 if bad else 0
+    return 1 if any(is_noticed(figures) for figures in results.values()) else 0
 
 
-Results = dict[str, dict[str, object]]
+Figures = dict[str, object]
+Results = dict[str, Figures]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A load of some seconds, and the CPU nanoseconds that the router took meanwhile."""
+
+    load: LoadResult
+    cpu: int
+
+
+def is_noticed(figures: Mapping[str, Any]) -> bool:
+    """Tell whether an attack had a bad effect that is seen from outside."""
+    return bool(figures["errors"] or figures["held"] or figures["p99_ratio"] > MAX_RATIO)
 
 
 async def _measure(modes: Sequence[Mode], plan: Plan, console: Console) -> Results:
     results: Results = {}
+    raise_limit()
     with tempfile.TemporaryDirectory(prefix="windlass-slow-") as name:
         directory = Path(name)
         async with (
             running(BACKEND, directory, 0) as backend,
             running_worker(directory, backend.port, CONCURRENCY) as worker,
         ):
-            await _normal(worker, Plan(2, plan.rate, 0))  # to warm up; not counted
+            await _stretch(worker, plan)  # to warm up; not counted
             for mode in modes:
-                console.print(f"undisturbed, {plan.seconds} s", style="dim")
-                alone = await _normal(worker, plan)
-                console.print(f"{TOOL}: {mode.name}, {plan.seconds} s", style="dim")
-                beside, said = await _attacked(worker, mode, plan)
-                results[f"before {mode.name}"] = _figures(alone)
-                results[mode.name] = {
-                    **_figures(beside),
-                    "p99_ratio": beside.latency.percentile(99) / alone.latency.percentile(99),
-                    "held": await _held(worker),
-                    "attack": said,
-                    "connected": said.get("connected", "?"),
-                }
+                console.print(
+                    f"{mode.name}: {plan.rounds} x 2 stretches of {plan.seconds} s", style="dim"
+                )
+                results[mode.name] = await _take_turns(worker, mode, plan)
     return results
 
 
-async def _normal(worker: RunningWorker, plan: Plan) -> LoadResult:
-    return await load.run(
+async def _take_turns(worker: RunningWorker, mode: Mode, plan: Plan) -> Figures:
+    alone: list[Stretch] = []
+    beside: list[Stretch] = []
+    said: dict[str, str] = {}
+    held = 0
+    for number in range(plan.rounds):
+        for attacked in (False, True) if number % 2 == 0 else (True, False):
+            if attacked:
+                stretch, said = await _attacked(worker, mode, plan)
+                beside.append(stretch)
+                held += await _held(worker)
+            else:
+                alone.append(await _stretch(worker, plan))
+    return {**summary(alone, beside), "held": held, "connected": said.get("connected", "?")}
+
+
+def summary(alone: Sequence[Stretch], beside: Sequence[Stretch]) -> Figures:
+    """Return what the stretches come to; percentiles are those of all stretches together."""
+    calm, disturbed = _pooled(alone), _pooled(beside)
+    errors: Counter[str] = sum((each.load.errors for each in beside), Counter())
+    pairs = zip(alone, beside, strict=True)
+    return {
+        "requests": disturbed.count,
+        "errors": errors.total(),
+        "errors_by_reason": dict(errors),
+        "p50_ms": [latency.percentile(50) / 1e6 for latency in (calm, disturbed)],
+        "p99_ms": [latency.percentile(99) / 1e6 for latency in (calm, disturbed)],
+        "max_ms": [latency.percentile(100) / 1e6 for latency in (calm, disturbed)],
+        "p99_ratio": disturbed.percentile(99) / calm.percentile(99),
+        "p99_ratio_of_rounds": [_p99(with_it) / _p99(without) for without, with_it in pairs],
+        "router_cpu_ms": [
+            sum(each.cpu for each in each_kind) / 1e6 for each_kind in (alone, beside)
+        ],
+    }
+
+
+def _pooled(stretches: Sequence[Stretch]) -> Histogram:
+    pooled = Histogram()
+    for stretch in stretches:
+        pooled.add(stretch.load.latency)
+    return pooled
+
+
+def _p99(stretch: Stretch) -> int:
+    return stretch.load.latency.percentile(99)
+
+
+async def _stretch(worker: RunningWorker, plan: Plan) -> Stretch:
+    before = cpu_nanoseconds(worker.pid)
+    result = await load.run(
         load.Load(
             host="127.0.0.1",
             port=worker.port,
@@ -137,26 +204,40 @@ async def _normal(worker: RunningWorker, plan: Plan) -> LoadResult:
             timeout=10.0,
         )
     )
+    return Stretch(result, cpu_nanoseconds(worker.pid) - before)
 
 
 async def _attacked(
     worker: RunningWorker, mode: Mode, plan: Plan
-) -> tuple[LoadResult, dict[str, str]]:
+) -> tuple[Stretch, dict[str, str]]:
     process = await asyncio.create_subprocess_exec(
-        *(TOOL, *mode.options, "-u", f"http://127.0.0.1:{worker.port}{mode.path}"),
-        *("-c", str(plan.connections), "-r", "200", "-l", str(plan.seconds), "-p", "3"),
+        *NICE,
+        *command(mode, plan, worker.port),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
+    assert process.stdout is not None
     try:
+        if not mode.options:
+            await process.stdout.readline()  # to open so many at once would be an attack of its own
         talk = asyncio.create_task(process.communicate())
-        result = await _normal(worker, plan)
-        output, _ = await asyncio.wait_for(talk, 30)
+        result = await _stretch(worker, plan)
+        output, _ = await asyncio.wait_for(talk, 60)
     finally:
         if process.returncode is None:
             process.kill()
     return result, last_status(output.decode(errors="replace"))
+
+
+def command(mode: Mode, plan: Plan, port: int) -> list[str]:
+    """Return the command line of an attack on a port of this machine."""
+    if not mode.options:
+        numbers = [str(port), str(plan.connections * IDLE), str(plan.seconds)]
+        return [sys.executable, "-m", "windlass.bench.holding", *numbers]
+    url = f"http://127.0.0.1:{port}{mode.path}"
+    numbers = ["-c", str(plan.connections), "-r", "200", "-l", str(plan.seconds), "-p", "3"]
+    return [TOOL, *mode.options, "-u", url, *numbers]
 
 
 async def _held(worker: RunningWorker) -> int:
@@ -176,39 +257,33 @@ def last_status(output: str) -> dict[str, str]:
     return {name: values[-1] for name, values in found.items() if values}
 
 
-def _figures(result: LoadResult) -> dict[str, object]:
-    return {
-        "requests": result.requests,
-        "errors": result.error_count,
-        "errors_by_reason": dict(result.errors),
-        "p50_ms": result.latency.percentile(50) / 1e6,
-        "p99_ms": result.latency.percentile(99) / 1e6,
-        "max_ms": result.latency.percentile(100) / 1e6,
-    }
-
-
 def table(results: Results) -> Table:
-    """Return the figures, a line a run."""
+    """Return the figures, a line a mode; without the attack, and beside it."""
     form = Table(title="the normal load", title_justify="left", box=SIMPLE)
-    columns = {
-        "requests": "{}",
-        "errors": "{}",
-        "p50_ms": "{:.2f}",
-        "p99_ms": "{:.2f}",
-        "max_ms": "{:.1f}",
-        "p99_ratio": "{:.2f}",
-        "held": "{}",
-        "connected": "{}",
-    }
+    columns = (
+        ("requests", "{}"),
+        ("errors", "{}"),
+        ("p50_ms", "{:.2f}"),
+        ("p99_ms", "{:.2f}"),
+        ("max_ms", "{:.1f}"),
+        ("p99_ratio", "{:.2f}"),
+        ("p99_ratio_of_rounds", "{:.2f}"),
+        ("router_cpu_ms", "{:.0f}"),
+        ("held", "{}"),
+        ("connected", "{}"),
+    )
     form.add_column("")
-    for name in columns:
+    for name, _ in columns:
         form.add_column(name.replace("_", " "), justify="right")
     for name, figures in results.items():
-        cells = [
-            shape.format(figures[key]) if key in figures else "" for key, shape in columns.items()
-        ]
-        form.add_row(name, *cells)
+        form.add_row(name, *(_cell(shape, figures[key]) for key, shape in columns))
     return form
+
+
+def _cell(shape: str, value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(shape.format(each) for each in value)
+    return shape.format(value)
 
 
 if __name__ == "__main__":

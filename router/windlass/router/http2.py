@@ -1,7 +1,4 @@
-"""HTTP/2 with prior knowledge from clients: one connection, each of its streams an exchange.
-
-Slots, retries and the instance's side are the exchange's and the upstream's concern.
-"""
+"""HTTP/2 with prior knowledge from clients: one connection, each of its streams an exchange."""
 
 from __future__ import annotations
 
@@ -11,19 +8,11 @@ from typing import TYPE_CHECKING
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, RequestReceived, StreamEnded, StreamReset, TrailersReceived
 
-from windlass.router.errors import Problem, bad_request
-from windlass.router.exchange import CLIENT_GONE, Exchange, body_too_large
-from windlass.router.grammar import Malformed
 from windlass.router.headers import Peer
-from windlass.router.http2_fields import (
-    parse_block,
-    problem_headers,
-    read_request_headers,
-    read_trailers,
-    response_headers,
-)
-from windlass.router.http2_session import ALL_STREAMS, MAX_STREAMS, Input, Output, Session
+from windlass.router.http2_session import ALL_STREAMS, MAX_STREAMS, Session
+from windlass.router.http2_stream import Stream
 from windlass.router.pool import SECOND
+from windlass.router.stall import MIN_PROGRESS, STALL_TIME, unread
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,205 +20,9 @@ if TYPE_CHECKING:
     from h2.events import Event
 
     from windlass.router.dispatch import Dispatch
-    from windlass.router.headers import ResponseHead
-    from windlass.router.upstream import Upstream
 
 IDLE_TIME = 75 * SECOND
-STALL_TIME = 75 * SECOND  # ns in which a client must have taken an answer that is complete
 DRAIN_TIME = SECOND  # ns in which requests may still come that were sent before the GOAWAY was seen
-
-
-class Stream(Exchange):
-    """One request and its response."""
-
-    __slots__ = (
-        "_body_ended",
-        "_is_grpc",
-        "_peer",
-        "_trailers",
-        "_unsent",
-        "deadline",
-        "input",
-        "output",
-        "received",
-        "session",
-        "stream_id",
-    )
-
-    def __init__(self, session: ClientSession, stream_id: int) -> None:
-        super().__init__(session.dispatch)
-        self.session, self.stream_id = session, stream_id
-        self.output = Output(session, stream_id, self)
-        self.input = Input(session, stream_id)
-        self.deadline = 0  # ns; 0: none
-        self.received = 0  # bytes of the request's body so far
-        self.method = b""
-        self._is_grpc = False
-        self._unsent = b""  # what came of the body before there was a connection to send it on
-        self._trailers = b""
-
-    # The request.
-
-    def open(self, event: RequestReceived, peer: Peer, now: int) -> None:
-        """Begin the request that the headers hold."""
-        assert event.headers is not None
-        self._peer = peer
-        ended = event.stream_ended is not None
-        self.input.ended = ended
-        self._is_grpc = (b"content-type", b"application/grpc") in (
-            (name, value[:16]) for name, value in event.headers
-        )
-        try:
-            self.method, self.target, self.fields = read_request_headers(event.headers, ended, peer)
-        except Malformed as error:
-            self.on_problem(bad_request(f"Not a valid request: {error}."), "")
-        except Problem as problem:
-            self.on_problem(problem, "")
-        else:
-            self.begin(now)
-            if self.pool is not None:
-                self.deadline = now + self.pool.timeout
-
-    def on_body(self, data: bytes, size: int) -> None:
-        """Take a part of the body; `size` is what it and its padding count against the window."""
-        self.received += len(data)
-        if self.pool is None or self._is_too_large():
-            return
-        if self.upstream is None:
-            self._unsent += data
-            self.input.hold()
-        elif data:
-            self.upstream.send(data)
-        self.input.receive(size)
-
-    def on_trailers(self, event: TrailersReceived) -> None:
-        """Take the request's trailers."""
-        try:
-            self._trailers = read_trailers(event.headers or [])
-        except Malformed as error:
-            self.give_up(bad_request(f"Not valid trailers: {error}."), monotonic_ns())
-
-    def on_body_end(self) -> None:
-        """The request is whole."""
-        self.input.ended = True
-        if self.upstream is not None and self.fields.length != 0:
-            self.upstream.end(self._trailers)
-
-    def on_connected(self, upstream: Upstream) -> None:
-        """Send the request, with what is there of its body."""
-        upstream.begin(self)
-        if self.fields.length == 0 or self._is_too_large():
-            return
-        self.input.release()
-        if self._unsent:
-            upstream.send(self._unsent)
-            self._unsent = b""
-        if self.input.ended:
-            upstream.end(self._trailers)
-
-    def _is_too_large(self) -> bool:
-        limit = self.pool.route.max_body if self.pool is not None else 0
-        if limit and self.received > limit:
-            self.give_up(body_too_large(limit), monotonic_ns())
-            return True
-        return False
-
-    # The response.
-
-    def on_informational(self, head: ResponseHead) -> None:
-        """Pass on a 1xx."""
-        self.output.send_headers(response_headers(head))
-
-    def on_response(self, head: ResponseHead, body: bytes, ended: bool) -> None:
-        """Pass on a head, with what is there of the body."""
-        self.output.send_headers(response_headers(head), end=ended and not body)
-        self.output.send(body)
-        if ended:
-            self.output.finish([])
-
-    def on_data(self, data: bytes) -> None:
-        """Pass on a part of the response's body."""
-        self.output.send(data)
-
-    def on_end(self, trailers: bytes) -> None:
-        """End the response's body."""
-        self.output.finish(parse_block(trailers))
-
-    def on_complete(self, now: int) -> None:
-        """The exchange is over; its client may still have to take the answer."""
-        if self.output.ended:
-            self.session.forget(self)
-        else:
-            self.deadline = now + STALL_TIME
-            self.session.watch(self.deadline)
-
-    def on_problem(self, problem: Problem, service: str) -> None:
-        """Answer with a problem, in the words of gRPC if the client speaks it."""
-        headers, body = problem_headers(problem, service, is_grpc=self._is_grpc)
-        if self.method == b"HEAD":
-            body = b""
-        self._unsent = b""
-        self.output.send_headers(headers, end=not body)
-        self.output.send(body)
-        self.output.finish([])
-        self.on_complete(monotonic_ns())
-
-    def on_broken(self) -> None:
-        """Break off: the client must not take what it has for the whole."""
-        self.session.give_up(self, ErrorCodes.INTERNAL_ERROR)
-
-    # What can go wrong.
-
-    def give_up(self, problem: Problem, now: int) -> None:
-        """End the exchange because of its request, or because its time is over."""
-        answered = self.status != 0
-        service = self.pool.route.service if self.pool is not None else ""
-        self.abandon(self.status or problem.status, now)
-        if answered:
-            self.on_broken()
-        else:
-            self.on_problem(problem, service)
-
-    def expire(self, now: int) -> None:
-        """The deadline is over."""
-        if self.pool is None:
-            self.session.give_up(self, ErrorCodes.CANCEL)
-        else:
-            seconds = f"{self.pool.route.timeout:g}"
-            detail = f"The request took longer than its revision's timeout of {seconds} s."
-            self.give_up(Problem(504, "request-timeout", detail), now)
-
-    def end(self, now: int) -> None:
-        """The client has given up the request."""
-        self.output.drop()
-        self.input.ended = True
-        self._unsent = b""
-        self.abandon(self.status or CLIENT_GONE, now)
-
-    # Back-pressure.
-
-    def on_upstream_full(self) -> None:
-        """Hold the client back."""
-        self.input.hold()
-
-    def on_upstream_ready(self) -> None:
-        """Take more of the client."""
-        self.input.release()
-
-    def on_output_full(self) -> None:
-        """The client does not keep up with the response."""
-        if self.upstream is not None:
-            self.upstream.pause_reading()
-
-    def on_output_room(self) -> None:
-        """The client takes more."""
-        if self.upstream is not None:
-            self.upstream.resume_reading()
-
-    def on_output_ended(self) -> None:
-        """The answer is handed over whole."""
-        if self.pool is None:
-            self.session.forget(self)
 
 
 class ClientSession(Session):
@@ -241,6 +34,9 @@ class ClientSession(Session):
         super().__init__(client_side=False)
         self.dispatch = dispatch
         self.deadline = 0
+        self._idle_until = 0  # moment at which a connection without streams ends
+        self._look_at = 0  # moment at which to see whether the client reads; 0: it keeps up
+        self._unread = -1  # bytes at the last such look
         self.streams: dict[int, Stream] = {}
         self._last_begun = 0  # moment at which the last request came
         self._ending = False  # a GOAWAY was said or heard
@@ -250,7 +46,7 @@ class ClientSession(Session):
         super().connection_made(transport)
         self._peer = Peer.of(self._transport)
         now = monotonic_ns()
-        self.deadline = now + IDLE_TIME
+        self._end_idle_at(now + IDLE_TIME)
         self.dispatch.clients.add(self)
         if self.dispatch.draining:
             self.drain(now, now + DRAIN_TIME)
@@ -312,20 +108,50 @@ class ClientSession(Session):
 
     def _note_idle(self, now: int) -> None:
         if not self.streams:
-            self.deadline = now + (DRAIN_TIME if self._ending else IDLE_TIME)
+            self._end_idle_at(now + (DRAIN_TIME if self._ending else IDLE_TIME))
+
+    def _end_idle_at(self, moment: int) -> None:
+        self._idle_until = moment
+        self.deadline = min(moment, self._look_at or moment)
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        super().pause_writing()
+        self._unread = -1
+        self._look_at = monotonic_ns() + STALL_TIME
+        self.watch(self._look_at)
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._look_at = 0
+        super().resume_writing()
+
+    def _reads(self, now: int) -> bool:
+        """Tell whether the client takes what was written; look again while it does not keep up."""
+        if not self._look_at or now < self._look_at:
+            return True
+        before, self._unread = self._unread, unread(self._transport)
+        self._look_at = now + STALL_TIME
+        return before < 0 or before - self._unread >= MIN_PROGRESS
 
     # The connection's end.
 
     def expire(self, now: int) -> None:
         """A deadline may be over: that of a stream, or of the idle connection."""
+        if self.ended or not self._reads(now):
+            self.deadline = 0
+            self.abort()
+            return
         for stream in [stream for stream in self.streams.values() if stream.deadline <= now]:
             stream.expire(now)
         if self.streams:
-            self.deadline = min(stream.deadline for stream in self.streams.values())
-        elif self.deadline <= now:
-            if not self.ended:
-                self.send_goaway(self.connection.highest_inbound_stream_id)
+            next_one = min(stream.deadline for stream in self.streams.values())
+            self.deadline = min(next_one, self._look_at or next_one)
+        elif self._idle_until <= now:
+            self.send_goaway(self.connection.highest_inbound_stream_id)
             self.close()
+        else:
+            self._end_idle_at(self._idle_until)
 
     def is_idle(self) -> bool:
         """Tell whether no request is under way."""
@@ -339,7 +165,7 @@ class ClientSession(Session):
         self.send_goaway(ALL_STREAMS)
         if not self.streams:
             recent = self._last_begun > now - DRAIN_TIME
-            self.deadline = min(until, now + DRAIN_TIME) if recent else now
+            self._end_idle_at(min(until, now + DRAIN_TIME) if recent else now)
 
     def on_goaway(self, last: int, code: int) -> None:
         """The client begins no more: what is under way is finished."""
@@ -349,6 +175,7 @@ class ClientSession(Session):
     def close(self) -> None:
         """Close; nobody waits for an answer any more."""
         super().close()
+        self.deadline = monotonic_ns() + STALL_TIME  # to take what was said last
         self._end_streams()
 
     def connection_lost(self, error: Exception | None) -> None:

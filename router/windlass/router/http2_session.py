@@ -41,6 +41,9 @@ STREAM_WINDOW = 128 * 1024  # bytes that a peer may send before they are taken o
 CONNECTION_WINDOW = 1024 * 1024
 MAX_PENDING = 64 * 1024  # bytes a stream waits to send from which on its source is held back
 MAX_TURN = 256 * 1024  # bytes handed to h2 between two writes
+# Bytes written that the peer does not take from which on nothing more is read of it: heads, and
+# answers to its frames, obey no window.
+MAX_UNTAKEN = 512 * 1024
 ALL_STREAMS = (1 << 31) - 1  # last stream of a GOAWAY that refuses nothing yet
 
 
@@ -73,11 +76,13 @@ class Output:
         "session",
         "source",
         "stream_id",
+        "taken",
     )
 
     def __init__(self, session: Session, stream_id: int, source: Source) -> None:
         self.session, self.stream_id, self.source = session, stream_id, source
         self.pending = bytearray()
+        self.taken = 0  # bytes of the body that windows have allowed so far
         self.full = False
         self.ended = False  # END_STREAM is handed over, or the stream was reset
         self._ending = False
@@ -113,7 +118,7 @@ class Output:
         """Send nothing more: the stream was reset."""
         self.ended = True
         self.pending.clear()
-        self.session.blocked.pop(self, None)
+        self.session.blocked.pop(self.stream_id, None)
 
     @property
     def is_waiting(self) -> bool:
@@ -130,6 +135,7 @@ class Output:
             given += len(piece)
             connection.send_data(stream_id, piece)
         if given:
+            self.taken += given
             del pending[:given]
             self.session.write_soon()
         if self._ending and not pending:
@@ -192,11 +198,12 @@ class Session(asyncio.Protocol, ABC):
     def __init__(self, *, client_side: bool) -> None:
         self.connection = _new_connection(client_side)
         self.guard = FloodGuard()
-        self.blocked: dict[Output, None] = {}  # outputs with something pending, in turn
+        self.blocked: dict[int, Output] = {}  # outputs with something pending, in turn, by stream
         self.ended = False  # nothing is read or written any more
         self._frames = FrameReader()
         self._preface = b"" if client_side else PREFACE  # what of it is to come
         self._unacknowledged = 0  # bytes that count against the connection's window
+        self._reading = True
         self._writable = True
         self._given = 0  # bytes handed to h2 since the last write
         self._write_is_due = False
@@ -242,7 +249,7 @@ class Session(asyncio.Protocol, ABC):
                     continue
                 for event in self.connection.receive_data(frame.raw):
                     if isinstance(event, WindowUpdated):
-                        self.flush_all()
+                        self._flush_widened(event.stream_id or 0)
                     elif isinstance(event, RemoteSettingsChanged):
                         self._obey()
                     else:
@@ -288,16 +295,23 @@ class Session(asyncio.Protocol, ABC):
         if self._writable and not self.ended and self._given < MAX_TURN:
             self._given += output.give()
         if output.is_waiting:
-            self.blocked[output] = None
+            self.blocked[output.stream_id] = output
         else:
-            self.blocked.pop(output, None)
+            self.blocked.pop(output.stream_id, None)
 
     def flush_all(self) -> None:
         """Send what may be sent now, the streams taking turns."""
-        for output in list(self.blocked):
-            if output in self.blocked:
-                del self.blocked[output]
+        for stream_id in list(self.blocked):
+            output = self.blocked.pop(stream_id, None)
+            if output is not None:
                 self.flush(output)
+
+    def _flush_widened(self, stream_id: int) -> None:
+        """Send what a wider window lets go; 0 is the window of the connection."""
+        if not stream_id:
+            self.flush_all()
+        elif (output := self.blocked.pop(stream_id, None)) is not None:
+            self.flush(output)
 
     def write_soon(self) -> None:
         """Write what there is at the end of this turn of the loop, as one piece."""
@@ -311,6 +325,9 @@ class Session(asyncio.Protocol, ABC):
         if self.ended:
             return
         self._transport.write(self.connection.data_to_send())
+        if self._reading and self._transport.get_write_buffer_size() > MAX_UNTAKEN:
+            self._reading = False
+            self._transport.pause_reading()
         if turn_was_full:
             self.flush_all()
 
@@ -321,6 +338,9 @@ class Session(asyncio.Protocol, ABC):
     def resume_writing(self) -> None:
         """The peer reads again."""
         self._writable = True
+        if not self._reading and not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()
         self.flush_all()
 
     # The end.

@@ -14,7 +14,7 @@ from windlass.router.errors import Problem
 from windlass.router.exchange import CLIENT_GONE, Exchange
 from windlass.router.headers import Peer
 from windlass.router.pool import SECOND
-from windlass.router.stall import MIN_PROGRESS, STALL_TIME, unread
+from windlass.router.stall import MIN_PROGRESS, STALL_TIME, awaits_continue, body_timeout, unread
 
 if TYPE_CHECKING:
     from windlass.router.body import RequestBody
@@ -126,9 +126,7 @@ class PacedConnection(Exchange, asyncio.Protocol):
             detail = f"The request took longer than its revision's timeout of {timeout:g} s."
             self._give_up(Problem(504, "request-timeout", detail))
         elif not self._brings_body():
-            seconds = STALL_TIME // SECOND
-            detail = f"Less than {MIN_PROGRESS} bytes of the body came within {seconds} s."
-            self._give_up(Problem(408, "body-timeout", detail))
+            self._give_up(body_timeout())
         else:
             self.deadline = min(ends, now + STALL_TIME)
 
@@ -141,8 +139,9 @@ class PacedConnection(Exchange, asyncio.Protocol):
         if not self._reading or self.upstream is None:
             self._body_came = -1
             return True
-        waits = not body.received and b"\r\nExpect: 100-continue\r\n" in self.fields.block
-        return before < 0 or waits or body.received - before >= MIN_PROGRESS
+        if awaits_continue(self.fields.block, body.received):
+            return True
+        return before < 0 or body.received - before >= MIN_PROGRESS
 
     def _takes_answer(self) -> bool:
         """Tell whether the client reads what it has been sent."""

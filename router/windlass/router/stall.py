@@ -8,6 +8,7 @@ import struct
 import termios
 from typing import TYPE_CHECKING
 
+from windlass.router.errors import Problem
 from windlass.router.pool import SECOND
 
 if TYPE_CHECKING:
@@ -20,6 +21,18 @@ STALL_TIME = 30 * SECOND  # ns
 MIN_PROGRESS = 1024  # bytes
 
 _INT = bytes(4)
+
+
+def awaits_continue(block: bytes, received: int) -> bool:
+    """Tell whether a client may wait for a 100 before it sends its body."""
+    return not received and b"\r\nExpect: 100-continue\r\n" in block
+
+
+def body_timeout() -> Problem:
+    """Return the problem of a body that does not come."""
+    seconds = STALL_TIME // SECOND
+    detail = f"Less than {MIN_PROGRESS} bytes of the body came within {seconds} s."
+    return Problem(408, "body-timeout", detail)
 
 
 def unread(transport: asyncio.Transport) -> int:
