@@ -1,6 +1,6 @@
 # Every target sets up what it needs, quickly when it is there. The work is in deploy/setup/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench-slow bench-router
+.PHONY: help demo test check bench-slow bench-router bench-burst
 
 setup := deploy/setup
 ARGS ?=
@@ -27,3 +27,7 @@ bench-slow: ## Attack the router with slowhttptest beside a normal load (six min
 bench-router: ## Measure the router beside other proxies (ten minutes; OUT=FILE keeps the figures)
 	@$(setup)/python.sh dev
 	@.venv/bin/python -m windlass.bench.router_bench --install $(if $(OUT),--out $(OUT)) $(ARGS)
+
+bench-burst: ## Measure bursts of requests at zero instances (three minutes; OUT=FILE keeps the figures)
+	@$(setup)/python.sh dev
+	@$(setup)/with-engine.sh $(setup)/bench.sh burst $(if $(OUT),--json $(OUT)) $(ARGS)

@@ -45,7 +45,13 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 def hello_image(engine: str) -> str:
     """The tag of examples/hello."""
-    return images.build_hello()
+    return images.build_example("hello")
+
+
+@pytest.fixture(scope="session")
+def static_image(engine: str) -> str:
+    """The tag of examples/static: one program FROM scratch."""
+    return images.build_example("static")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 BASE = "windlass/base"  # deploy/setup/base-image.sh provides it
-HELLO = Path(__file__).parent.parent / "examples" / "hello"
+EXAMPLES = Path(__file__).parent.parent / "examples"
 BUILT_WITHIN = 300.0  # seconds
 
 # Two servers as Debian packages them. Only where they listen is set: nginx on a fixed port,
@@ -30,10 +30,11 @@ class BuildFailed(Exception):
     """An image could not be built; carries what the engine said."""
 
 
-def build_hello() -> str:
-    """Build examples/hello if it changed; return its tag."""
-    content = b"".join(path.read_bytes() for path in sorted(HELLO.glob("[Ds]*")))
-    return _build("hello", content, str(HELLO))
+def build_example(name: str) -> str:
+    """Build examples/NAME if it changed; return its tag."""
+    folder = EXAMPLES / name
+    content = b"".join(path.read_bytes() for path in sorted(folder.glob("[Ds]*")))
+    return _build(name, content, str(folder))
 
 
 def build_from(name: str, dockerfile: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -121,6 +122,13 @@ def test_the_queue_is_limited_by_slots_and_refuses_with_its_limit() -> None:
         pool.acquire(f"s{n}", 0)
     with pytest.raises(Refused):
         pool.acquire("one too many", 0)
+
+
+def test_from_zero_the_queue_holds_what_all_allowed_instances_could_serve_at_once() -> None:
+    pool = make_pool(concurrency=80, max_instances=100)
+    assert pool.queue_limit == 8_000
+    pool.configure(msgspec.structs.replace(pool.route, max_instances=1))
+    assert pool.queue_limit == 800
 
 
 def test_the_queue_never_holds_more_than_ten_thousand() -> None:

@@ -320,5 +320,6 @@ class Pool(Generic[InstanceT, TicketT]):
             self._filled ^= 1 << instance.in_flight
 
     def _limit_queue(self) -> None:
-        instances = max(len(self.instances), 1)
-        self.queue_limit = min(QUEUE_PER_SLOT * self._concurrency * instances, MAX_QUEUE)
+        # From zero, the queue must hold what the revision may grow to serve at once.
+        instances = max(QUEUE_PER_SLOT * max(len(self.instances), 1), self.route.max_instances)
+        self.queue_limit = min(self._concurrency * instances, MAX_QUEUE)

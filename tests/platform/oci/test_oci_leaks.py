@@ -23,16 +23,22 @@ def counts(rig: Rig) -> dict[str, int]:
     """Count what belongs to this driver, and this process's open files."""
     state, bridge = str(rig.state_folder()), rig.driver.network.bridge
     processes = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
-    groups = Path("/sys/fs/cgroup").glob(f"**/windlass-{bridge}/*/")
+    groups = [group for parent in parents(bridge) for group in parent.glob("*/")]
     return {
         "mounts": Path("/proc/self/mountinfo").read_text().count(state),
         "interfaces": len(list(Path(f"/sys/class/net/{bridge}/brif").iterdir())),
-        "cgroups": len(list(groups)),
+        "cgroups": len(groups),
         "leases": len(list((rig.state_folder() / "oci/network/leases").rglob("10.*"))),
         "processes": sum(state.encode() in _command(path) for path in processes),
         "files": len(os.listdir("/proc/self/fd")),
         "folders": len(rig.folders()),
     }
+
+
+def parents(bridge: str) -> list[Path]:
+    """Return the cgroups of a driver in all hierarchies; others change theirs meanwhile."""
+    found = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()]
+    return [path for top in found if (path := top / f"windlass-{bridge}").is_dir()]
 
 
 def traces(rig: Rig, bridge: str) -> list[str]:
@@ -42,7 +48,7 @@ def traces(rig: Rig, bridge: str) -> list[str]:
     return [
         *(line for line in table if str(rig.state_folder()) in line),
         *(str(path) for path in Path("/sys/class/net").glob(bridge)),
-        *(str(path) for path in Path("/sys/fs/cgroup").glob(f"**/windlass-{bridge}")),
+        *(str(path) for path in parents(bridge)),
         *(line for line in rules.splitlines() if bridge in line),
     ]
 

@@ -43,14 +43,15 @@ class Oci:
     """Runs instances with crun or runc; meets windlass.runtime.base.Runtime."""
 
     name = "oci"
-    parallel_starts = 8
+    # Nearly all of a start is the processors' work: more at once only makes the first ones late.
+    parallel_starts = max(2, min(8, 2 * (os.cpu_count() or 1)))
 
     def __init__(
         self,
         state: Path,
         state_id: str,
         *,
-        namespaces_ahead: int = 4,
+        namespaces_ahead: int = 12,
         reachable_ports: tuple[int, ...] = (),
     ) -> None:
         """Keep all files below `state`/oci.

@@ -87,7 +87,7 @@ class Maker:
         await self.engine.delete(name)
         self.cgroups.clear(name)
         sandbox.clear(self.folder / name)
-        await self.network.release(name)
+        self.network.release(name)
 
     def _furnish(self, folder: Path, request: Start, image: Image, attachment: Attachment) -> None:
         """Write the container's specification and mount its files."""

@@ -17,10 +17,12 @@ import msgspec
 import structlog
 
 from windlass.runtime.oci import subnet
-from windlass.runtime.oci.commands import SEARCHED, CommandFailed, run, to_its_end
+from windlass.runtime.oci.commands import SEARCHED, CommandFailed, run
 from windlass.runtime.oci.kernel import unmount
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from windlass.runtime.oci.parts import Parts
 
 log = structlog.get_logger(__name__)
@@ -66,6 +68,7 @@ class Network:
         self._ahead, self._ports = ahead, ports
         self._conf = b""
         self._pool: deque[Attachment] = deque()
+        self._addresses: dict[str, str] = {}  # by name, of the namespaces made here
         self._filling: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -97,7 +100,7 @@ class Network:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._filling
         while self._pool:
-            await self.release(self._pool.popleft().name)
+            self.release(self._pool.popleft().name)
         if not in_use:
             await self._take_down()
 
@@ -111,13 +114,19 @@ class Network:
         self.fill()
         return attachment
 
-    async def release(self, name: str) -> None:
-        """Remove a namespace and free its address; no fault if it is gone."""
+    def release(self, name: str) -> None:
+        """Remove a namespace and free its address; no fault if it is gone.
+
+        What the plugins' DEL comes down to, without their two programs: the kernel removes both
+        ends of a veth pair with the namespace, and an address is taken while its file is there.
+        """
         path = self._netns / name
-        with contextlib.suppress(CommandFailed):  # half-made: nothing to take back
-            await self._plugin("DEL", name)
         unmount(path)
         path.unlink(missing_ok=True)
+        if address := self._addresses.pop(name, None):
+            (self._leases / self.bridge / address).unlink(missing_ok=True)
+        else:  # half-made, or made by an earlier platform
+            self._free(lambda holder: holder == name)
 
     def names(self) -> set[str]:
         """Return the namespaces that have a file here, living or not."""
@@ -125,8 +134,11 @@ class Network:
 
     def free_leases(self, living: set[str]) -> None:
         """Free the addresses of all namespaces but these: a crash keeps them reserved."""
+        self._free(lambda holder: holder not in living)
+
+    def _free(self, is_free: Callable[[str], bool]) -> None:
         for lease in (self._leases / self.bridge).glob("[0-9]*"):
-            if lease.read_text().split()[0] not in living:
+            if is_free(lease.read_text().split()[0]):
                 lease.unlink()
 
     async def _make(self) -> Attachment:
@@ -138,17 +150,18 @@ class Network:
                 *(self._parts.unshare, f"--net={path}"),
                 *(self._parts.ip, "link", "set", "lo", "up"),
             )
-            result = msgspec.json.decode(await self._plugin("ADD", name), type=_Result)
+            result = msgspec.json.decode(await self._add(name), type=_Result)
         except BaseException:
-            await to_its_end(self.release(name))
+            self.release(name)
             raise
         veth = next(i.name for i in result.interfaces if not i.sandbox and i.name != self.bridge)
         _isolate(veth, self.bridge)
-        return Attachment(name, path, result.ips[0].address.partition("/")[0])
+        address = self._addresses[name] = result.ips[0].address.partition("/")[0]
+        return Attachment(name, path, address)
 
-    async def _plugin(self, command: str, name: str) -> bytes:
+    async def _add(self, name: str) -> bytes:
         env = {
-            "CNI_COMMAND": command,
+            "CNI_COMMAND": "ADD",
             "CNI_CONTAINERID": name,
             "CNI_NETNS": str(self._netns / name),
             "CNI_IFNAME": "eth0",

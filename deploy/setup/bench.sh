@@ -1,0 +1,11 @@
+#!/bin/bash
+# Run a measurement on the image of examples/static: bench.sh MEASUREMENT [ARGUMENT...]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+deploy/setup/test-tools.sh
+deploy/setup/base-image.sh
+docker build --quiet --build-arg BASE=windlass/base --tag windlass/static examples/static >&2
+measurement=$1
+shift
+exec .venv/bin/python -m "windlass.bench.$measurement" --image windlass/static "$@"
