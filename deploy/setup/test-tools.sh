@@ -7,6 +7,8 @@ here=$(dirname "$0")
 packages=(
     chromium fonts-dejavu-core libatomic1                         # a browser, and what drives it
     curl nghttp2-client nginx-light prometheus                    # clients, a peer, promtool
+    caddy haproxy slowhttptest                                    # other proxies, an attacker
+    docker-registry                                               # images to pull
     busybox-static conmon containernetworking-plugins             # the oci runtime, from here on
     golang-github-containers-common iproute2 iptables runc skopeo umoci
 )
