@@ -1,6 +1,6 @@
 # Every target sets up what it needs, quickly when it is there. The work is in deploy/setup/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench-slow bench-router bench-burst
+.PHONY: help demo test check bench-slow bench-router bench-burst bench-packing
 
 setup := deploy/setup
 ARGS ?=
@@ -31,3 +31,7 @@ bench-router: ## Measure the router beside other proxies (ten minutes; OUT=FILE 
 bench-burst: ## Measure bursts of requests at zero instances (three minutes; OUT=FILE keeps the figures)
 	@$(setup)/python.sh dev
 	@$(setup)/with-engine.sh $(setup)/bench.sh burst $(if $(OUT),--json $(OUT)) $(ARGS)
+
+bench-packing: ## Measure how many instances are busy beside the fewest possible (OUT=FILE keeps it)
+	@$(setup)/python.sh dev
+	@.venv/bin/python -m windlass.bench.packing $(if $(OUT),--json $(OUT)) $(ARGS)

@@ -1,6 +1,7 @@
 """A small HTTP server to try Windlass with: it waits, burns CPU time, and counts its requests.
 
-GET /?ms=200 waits 200 ms, /?cpu_ms=20 burns 20 ms of CPU time, /stats is not counted.
+GET /?ms=200 waits 200 ms, /?cpu_ms=20 burns 20 ms of CPU time, /stats is not counted. Answers say
+in Server-Timing how long they took.
 """
 
 from __future__ import annotations
@@ -65,14 +66,16 @@ class Hello:
             name, _, value = field.partition(":")
             if name == "content-length":
                 await reader.readexactly(int(value))
+        begun = time.perf_counter()
         path, _, query = request_line.split(" ")[1].partition("?")
         if path != "/stats":
             await self.work(dict(pair.split("=", 1) for pair in query.split("&") if "=" in pair))
         body = json.dumps(self.stats()).encode() + b"\n"
+        took = (time.perf_counter() - begun) * 1000
         closing = "connection: close\r\n" if self.stopping.is_set() else ""
         writer.write(
             f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{closing}"
-            f"content-length: {len(body)}\r\n\r\n".encode()
+            f"server-timing: app;dur={took:.3f}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
             + body
         )
         await writer.drain()

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from windlass.bench.compare import Comparison, ModeResult, Observed, Settings
 from windlass.bench.difference import (
+    apart,
     closed_form,
     difference,
     lambda_megabytes,
@@ -19,7 +21,12 @@ SETTINGS = Settings(image="hello:1", rate=100, duration=10_000, ramp=0)
 
 
 def mode(
-    requests: int, milliseconds: int, seconds: str = "0", cost: str = "0", fees: str = "0"
+    requests: int,
+    milliseconds: int,
+    seconds: str = "0",
+    cost: str = "0",
+    fees: str = "0",
+    starts: tuple[float, ...] = (),
 ) -> ModeResult:
     load = LoadResult(requests=requests)
     load.service.record(milliseconds * 1_000_000)
@@ -30,6 +37,7 @@ def mode(
         billed_instance_seconds=Decimal(seconds),
         cost=Decimal(cost),
         request_fees=Decimal(fees),
+        starts=starts,
     )
     return ModeResult(load=load, observed=observed)
 
@@ -64,6 +72,32 @@ def test_the_factors_multiply_to_the_ratio_and_most_of_it_is_sharing() -> None:
     )
 
 
+def test_starts_are_in_the_closed_form_as_each_mode_bills_them() -> None:
+    load = Settings(image="hello:1", rate=10, duration=10, ramp=0, memory=512 * MIB)
+    started = Comparison(
+        settings=load,
+        cloudrun=mode(100, 200, starts=(0.42, 0.1)),
+        lambda_=mode(100, 200, starts=(0.42, 0.1)),
+    )
+    expected = closed_form(started)
+    assert expected is not None
+    assert math.isclose(expected.cloudrun_seconds, 10.1 + 0.5 + 0.1)
+    assert math.isclose(expected.lambda_seconds, 100 * 0.2 + 0.52)
+
+
+def test_what_a_cold_request_waited_counts_as_its_start_only() -> None:
+    cold = mode(99, 200, starts=(5.0,))
+    cold.load.service.record(5_200_000_000)
+    assert cold.observed is not None
+    waited = replace(cold, observed=replace(cold.observed, cold_starts=1))
+    assert math.isclose(waited.work_time, 0.2, rel_tol=0.01)
+
+
+def test_a_cost_is_held_against_what_is_expected() -> None:
+    assert apart(mode(1, 1, cost="102"), Decimal(100)) == pytest.approx(0.02)
+    assert apart(mode(1, 1), Decimal(0)) is None
+
+
 def test_without_a_bill_there_is_no_difference() -> None:
     nothing = Comparison(settings=SETTINGS, cloudrun=mode(0, 1), lambda_=mode(0, 1))
     assert difference(nothing) is None
@@ -77,7 +111,7 @@ def test_clients_of_a_closed_loop_keep_instances_busy_all_the_time() -> None:
     )
     assert expected is not None
     assert expected.cloudrun_seconds == 60
-    assert expected.lambda_seconds == 180  # 900 x 200 ms: what they waited for a start is not work
+    assert expected.lambda_seconds == 270
 
 
 @pytest.mark.parametrize(

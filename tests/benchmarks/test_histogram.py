@@ -71,3 +71,16 @@ def test_a_value_below_zero_counts_as_zero() -> None:
 def test_what_is_not_a_percentage_is_refused(percent: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 100"):
         filled([1]).percentile(percent)
+
+
+@given(st.lists(st.integers(0, 10**10), min_size=1), st.integers(0, 5))
+def test_the_slowest_can_be_left_out_of_the_mean(values: list[int], left_out: int) -> None:
+    histogram = Histogram()
+    for value in values:
+        histogram.record(value)
+    kept = sorted(values)[: max(0, len(values) - left_out)]
+    if kept:
+        allowed = max(values) * left_out / 100 / len(kept) + 1
+        assert abs(histogram.mean_without_slowest(left_out) - sum(kept) / len(kept)) <= allowed
+    else:
+        assert histogram.mean_without_slowest(left_out) == 0

@@ -204,6 +204,21 @@ async def test_a_client_pauses_after_an_error(serve: Serve) -> None:
 
 
 @pytest.mark.slow
+async def test_what_the_server_says_it_took_is_counted(serve: Serve) -> None:
+    answer = OK.replace(b"\r\n", b"\r\nServer-Timing: queue;dur=9, app;dur=203.117\r\n", 1)
+    async with serve(writing(answer)) as port:
+        result = await run(load_on(port))
+    assert result.work.count == result.requests > 0
+    assert result.work.mean == 203_117_000
+
+
+async def test_requests_may_be_sent_at_given_moments(serve: Serve) -> None:
+    async with serve(writing(OK)) as port:
+        result = await run(replace(load_on(port), moments=(0.05, 0.1, 0.1, 0.3), rate=1000))
+    assert (result.requests, result.error_count) == (4, 0)
+    assert result.elapsed >= 0.3
+
+
 async def test_progress_is_said_while_it_runs(serve: Serve) -> None:
     said: list[Snapshot] = []
     async with serve(writing(OK)) as port:

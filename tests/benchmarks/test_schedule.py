@@ -85,5 +85,20 @@ def test_packed_seconds_are_the_integral_of_the_instances_needed(
     assert packed_seconds(moments, service, concurrency) == naive
 
 
+@given(MOMENTS, st.integers(1, 10), st.integers(1, 5), st.integers(1, 7))
+def test_each_instances_busy_stretches_are_rounded_up(
+    moments: list[int], service: int, concurrency: int, grain: int
+) -> None:
+    needed = [
+        math.ceil(sum(begin <= tick < begin + service for begin in moments) / concurrency)
+        for tick in range(60)
+    ]
+    naive = 0
+    for level in range(1, 50):
+        busy = "".join("x" if count >= level else " " for count in needed)
+        naive += sum(math.ceil(len(stretch) / grain) * grain for stretch in busy.split())
+    assert packed_seconds(moments, service, concurrency, grain) == naive
+
+
 def test_one_instance_carries_what_overlaps() -> None:
     assert math.isclose(packed_seconds(arrivals(100, 10, 0), 0.2, 80), 10.19)

@@ -58,6 +58,9 @@ async def test_a_platform_is_started_for_the_run_where_none_answers() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
+    # On a quiet machine both are within 2 %; here other tests take CPU from the requests.
+    for mode, bound in (("cloudrun", 0.1), ("lambda", 0.25)):
+        assert abs(found["closed_form"][f"{mode}_apart"]) < bound
     for mode in ("cloudrun", "lambda"):
         assert found["modes"][mode].keys() >= KEYS
         assert found["modes"][mode]["errors"] == 0

@@ -43,9 +43,11 @@ def test_latest_is_resolved_in_the_split() -> None:
     assert (found.domains, found.default_service) == (("localhost",), "web")
 
 
-def test_instances_are_packed_up_to_the_part_of_the_concurrency_that_is_aimed_at() -> None:
-    assert route(Template(container=CONTAINER)).target == 56
-    aimed = Template(container=CONTAINER, scaling=Scaling(target=10, target_utilization=1.0))
+def test_instances_are_filled_up_to_what_is_aimed_at_whatever_part_of_it_scaling_waits_for() -> (
+    None
+):
+    assert route(Template(container=CONTAINER)).target == 80
+    aimed = Template(container=CONTAINER, scaling=Scaling(target=10, target_utilization=0.5))
     assert route(aimed).target == 10
     least = Template(container=CONTAINER, limits=Limits(concurrency=1))
     assert route(least).target == 1

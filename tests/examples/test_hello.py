@@ -107,3 +107,10 @@ async def test_on_sigterm_it_answers_what_is_under_way_and_exits_with_0(hello: H
     await hello.until_in_flight(1)  # leaves an idle connection behind, which must not hold it up
     assert await hello.stop() == 0
     assert (await waiting)["served"] == 1
+
+
+async def test_an_answer_says_how_long_it_took(hello: Hello) -> None:
+    async with hello.session.get("/?ms=30") as response:
+        said = response.headers["Server-Timing"]
+    assert said.startswith("app;dur=")
+    assert float(said.removeprefix("app;dur=")) >= 30

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+# What a server calls `app` in its Server-Timing field, in milliseconds.
+_APP_TIME = re.compile(rb"(?:^|[\s,])app;dur=(\d+(?:\.\d+)?)")
 
 
 class Owner(Protocol):
@@ -38,6 +42,7 @@ class Connection(asyncio.Protocol):
         "number",
         "received",
         "sent",
+        "worked",
     )
 
     def __init__(self, owner: Owner) -> None:
@@ -55,6 +60,7 @@ class Connection(asyncio.Protocol):
     def _begin(self) -> None:
         self._status = 0
         self._head = self._complete = self._delimited = self._reusable = False
+        self.worked: int | None = None  # ns that the server says the answer took it; None: not said
 
     def send(self, request: bytes) -> None:
         """Send a whole request; the connection is made and has none under way."""
@@ -116,9 +122,12 @@ class Connection(asyncio.Protocol):
     # httptools
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Notice whether the answer says where it ends."""
-        if name.lower() in (b"content-length", b"transfer-encoding"):
+        """Notice whether the answer says where it ends, and how long it took the server."""
+        name = name.lower()
+        if name in (b"content-length", b"transfer-encoding"):
             self._delimited = True
+        elif name == b"server-timing" and (found := _APP_TIME.search(value)):
+            self.worked = int(float(found[1]) * 1_000_000)
 
     def on_headers_complete(self) -> None:
         """Note the status; 1xx only announces the answer."""

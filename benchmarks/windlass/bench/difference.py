@@ -1,7 +1,8 @@
-"""Where the difference between the two bills comes from, and the ratio that theory expects.
+"""Where the difference between the two bills comes from, and the bills that theory expects.
 
-Arithmetic on a comparison. The theory knows the load and the list prices, and nothing of what the
-platform metered, so that the two can be held against each other.
+Arithmetic on a comparison. The theory knows the load, the times that its client measured, how long
+instances took to start, and the list prices; nothing of what the platform metered, so that the two
+can be held against each other.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ _CLOUDRUN_REQUEST = Decimal("0.40") / 10**6
 # aws.amazon.com/lambda/pricing, x86, us-east-1, first tier
 _GB_SECOND = Decimal("0.0000166667")
 _LAMBDA_REQUEST = Decimal("0.20") / 10**6
+_SLICE = 0.1  # seconds to which Cloud Run rounds up
 _MB_PER_CPU = 1769  # Lambda gives CPU by memory; this much is worth one vCPU
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedForm:
-    """What the load should take and cost once instances are warm."""
+    """What the load should take and cost, its starts included."""
 
     cloudrun_seconds: float
     lambda_seconds: float
@@ -83,14 +85,14 @@ def sentence(found: Difference) -> str:
 
 
 def closed_form(comparison: Comparison) -> ClosedForm | None:
-    """Compute both bills from the load and the mean service time on shared instances.
+    """Compute both bills from the load's own schedule and the client's own measurements.
 
-    That is the time a request itself takes; in lambda mode some also waited for a start.
-
-    Cloud Run bills the time in which an instance has a request, at best the integral of
-    ceil(in flight / concurrency); Lambda bills each request's time, rounded up to a millisecond.
-    Starting and stopping, which weigh less the longer a load lasts, are left out. None where
-    nothing was answered.
+    A request takes the mode's mean work time; what it waited for a start is billed as that start,
+    once. Cloud Run bills the time in which an
+    instance has a request, at best the integral of ceil(in flight / concurrency), and starts, each
+    stretch rounded up to 100 ms; Lambda bills each request's time, rounded up to a millisecond, and
+    starts. Shutdowns are left out: instances still live when the bill is read. None where nothing
+    was answered.
     """
     settings = comparison.settings
     shared, alone = comparison.cloudrun, comparison.lambda_
@@ -99,17 +101,29 @@ def closed_form(comparison: Comparison) -> ClosedForm | None:
     if settings.clients is None:
         moments = list(schedule.arrivals(settings.rate, settings.duration, settings.ramp))
         requests_shared = requests_alone = len(moments)
-        busy = schedule.packed_seconds(moments, shared.service_time, settings.concurrency)
+        busy = schedule.packed_seconds(moments, shared.work_time, settings.concurrency, _SLICE)
     else:
         requests_shared, requests_alone = shared.answered, alone.answered
         busy = settings.duration * math.ceil(settings.clients / settings.concurrency)
-    billed = requests_alone * math.ceil(shared.service_time * 1000) / 1000
+    busy += sum(schedule.round_up(start, _SLICE) for start in _starts(shared))
+    billed = requests_alone * math.ceil(alone.work_time * 1000) / 1000 + sum(_starts(alone))
     return ClosedForm(
         cloudrun_seconds=busy,
         lambda_seconds=billed,
         cloudrun_cost=_cloudrun_cost(settings, busy, requests_shared),
         lambda_cost=_lambda_cost(settings, billed, requests_alone),
     )
+
+
+def apart(measured: ModeResult, expected: Decimal) -> float | None:
+    """Return by which part the metered cost is above what is expected; None: nothing metered."""
+    if measured.observed is None or not expected:
+        return None
+    return float(measured.observed.cost / expected - 1)
+
+
+def _starts(mode: ModeResult) -> tuple[float, ...]:
+    return mode.observed.starts if mode.observed else ()
 
 
 def lambda_megabytes(settings: Settings) -> int:

@@ -62,6 +62,18 @@ class Histogram:
         """The exact mean; 0 if there is no value."""
         return self.sum / self.count if self.count else 0.0
 
+    def mean_without_slowest(self, left_out: int) -> float:
+        """Return the mean, within 1 %, of all values but so many of the largest."""
+        rest, least = left_out, self.sum
+        for bucket in sorted(self._buckets, reverse=True):
+            taken = min(rest, self._buckets[bucket])
+            least -= taken * min(_middle(bucket), self.maximum)
+            rest -= taken
+            if not rest:
+                break
+        kept = self.count - (left_out - rest)
+        return least / kept if kept else 0.0
+
     def buckets(self) -> list[tuple[int, int]]:
         """Return (value in the middle of the bucket, count) in order, for charts."""
         return [(_middle(bucket), self._buckets[bucket]) for bucket in sorted(self._buckets)]

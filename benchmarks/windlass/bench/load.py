@@ -40,6 +40,7 @@ class Load:
     body: bytes = b""
     rate: float = 100.0
     clients: int | None = None
+    moments: tuple[float, ...] = ()  # when each request is to be sent, instead of rate and ramp
     duration: float = 30.0
     ramp: float = 0.0
     timeout: float = 30.0
@@ -106,8 +107,10 @@ class _Generator:
         """Send everything, wait until the last has ended."""
         load = self._load
         if load.clients is None:
-            self._moments = schedule.arrivals(load.rate, load.duration, load.ramp)
-            next(self._moments)  # 0, as `_next` has it
+            given = iter(load.moments)
+            arrivals = schedule.arrivals(load.rate, load.duration, load.ramp)
+            self._moments = given if load.moments else arrivals
+            self._next = self._begin + round(next(self._moments) * SECOND)
             self._send_due()
         else:
             for start in schedule.client_starts(load.clients, load.ramp):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from windlass.bench.difference import closed_form, difference, sentence
+from windlass.bench.difference import apart, closed_form, difference, sentence
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -22,7 +22,7 @@ def as_json(comparison: Comparison) -> dict[str, object]:
         "cost_ratio": found.ratio if found else None,
         "explanation": sentence(found) if found else None,
         "factors": _factors(found) if found else None,
-        "closed_form": _closed_form(expected) if expected else None,
+        "closed_form": _closed_form(comparison, expected) if expected else None,
         "settings": asdict(comparison.settings),
     }
     if comparison.against is not None:
@@ -76,11 +76,13 @@ def _factors(found: Difference) -> dict[str, object]:
     return {"overlap": found.overlap, "sharing": found.sharing, "price": found.price}
 
 
-def _closed_form(expected: ClosedForm) -> dict[str, object]:
+def _closed_form(comparison: Comparison, expected: ClosedForm) -> dict[str, object]:
     return {
         "cloudrun_instance_seconds": expected.cloudrun_seconds,
         "lambda_instance_seconds": expected.lambda_seconds,
         "cloudrun_cost_usd": float(expected.cloudrun_cost),
         "lambda_cost_usd": float(expected.lambda_cost),
         "cost_ratio": expected.ratio,
+        "cloudrun_apart": apart(comparison.cloudrun, expected.cloudrun_cost),
+        "lambda_apart": apart(comparison.lambda_, expected.lambda_cost),
     }

@@ -117,7 +117,10 @@ class Requests:
     def answered(self, connection: Connection, status: int, reusable: bool) -> None:
         """Count the answer, and keep the connection if it takes another request."""
         connection.number = 0
-        self._tally.answered(status, connection.intended, connection.sent, time.monotonic_ns())
+        now = time.monotonic_ns()
+        self._tally.answered(status, connection.intended, connection.sent, now)
+        if connection.worked is not None:
+            self._tally.result.work.record(connection.worked)
         if reusable:
             self._idle[connection] = None
         else:

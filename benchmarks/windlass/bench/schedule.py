@@ -52,21 +52,40 @@ def check(rate: float, duration: float, ramp: float) -> None:
         raise ValueError(f"ramp must be between 0 and the duration of {duration} s, not {ramp}")
 
 
-def packed_seconds(moments: Iterable[float], service_time: float, concurrency: int) -> float:
+def packed_seconds(
+    moments: Iterable[float], service_time: float, concurrency: int, grain: float = 0.0
+) -> float:
     """Return the fewest instance-seconds that can serve requests which begin at `moments`.
 
     It is the integral of ceil(requests in flight / concurrency), when each takes `service_time`.
+    With a grain, each stretch in which one of those instances is busy is rounded up to it.
     """
-    ends: list[float] = []
-    total = at = 0.0
-    for moment in moments:
-        while ends and ends[0] <= moment:
-            total += (ends[0] - at) * -(-len(ends) // concurrency)
-            at = heappop(ends)
-        total += (moment - at) * -(-len(ends) // concurrency)
-        at = moment
-        heappush(ends, moment + service_time)
-    while ends:
-        total += (ends[0] - at) * -(-len(ends) // concurrency)
-        at = heappop(ends)
+    since: list[float] = []  # begin of the stretch of each instance that is busy
+    total = 0.0
+    for moment, needed in _needed(moments, service_time, concurrency):
+        while len(since) < needed:
+            since.append(moment)
+        while len(since) > needed:
+            total += round_up(moment - since.pop(), grain)
     return total
+
+
+def round_up(length: float, grain: float) -> float:
+    """Return a length in whole grains, as it is without one."""
+    return math.ceil(round(length / grain, 6)) * grain if grain else length
+
+
+def _needed(
+    moments: Iterable[float], service_time: float, concurrency: int
+) -> Iterator[tuple[float, int]]:
+    """Yield each moment at which requests begin or end, and the instances needed from then on."""
+    ends: list[float] = []
+    for moment in moments:
+        while ends and ends[0] < moment:
+            yield heappop(ends), -(-len(ends) // concurrency)
+        while ends and ends[0] == moment:
+            heappop(ends)
+        heappush(ends, moment + service_time)
+        yield moment, -(-len(ends) // concurrency)
+    while ends:
+        yield heappop(ends), -(-len(ends) // concurrency)

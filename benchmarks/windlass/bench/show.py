@@ -10,11 +10,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from windlass.bench.difference import closed_form, difference, lambda_megabytes, sentence
+from windlass.bench.difference import apart, closed_form, difference, lambda_megabytes, sentence
 from windlass.bench.report import per_million
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from decimal import Decimal
 
     from rich.console import Console, RenderableType
 
@@ -115,9 +116,17 @@ def conclusions(comparison: Comparison) -> list[str]:
     if found is not None and expected is not None:
         said.append(
             f"Cost ratio lambda / cloudrun: {found.ratio:.2f} measured; "
-            f"{expected.ratio:.2f} by the closed form of the list prices, without starts."
+            f"{expected.ratio:.2f} by the closed form, from the load's schedule and what its "
+            f"client measured: {_beside(comparison.cloudrun, expected.cloudrun_cost)} and "
+            f"{_beside(comparison.lambda_, expected.lambda_cost)}."
         )
     return said
+
+
+def _beside(mode: ModeResult, expected: Decimal) -> str:
+    """Return an expected cost, and by how much what was metered differs from it."""
+    difference = apart(mode, expected)
+    return f"${expected:.6f}" + ("" if difference is None else f" (metered {difference:+.1%})")
 
 
 def title(settings: Settings) -> str:

@@ -34,6 +34,7 @@ class LoadResult:
     statuses: Counter[int] = field(default_factory=Counter)
     latency: Histogram = field(default_factory=Histogram)  # since the request was to be sent
     service: Histogram = field(default_factory=Histogram)  # since it was sent
+    work: Histogram = field(default_factory=Histogram)  # what the server says, where it does
     lateness: Histogram = field(default_factory=Histogram)  # from "to be sent" to "sent": our own
     timeline: list[Second] = field(default_factory=list)
     # (sent, answered) of each answer without error, one after the other; where it was asked for

@@ -48,7 +48,7 @@ def _route(revision: Revision, average_start: float | None) -> RevisionRoute:
         service=revision.service,
         mode=template.mode,
         concurrency=limits.concurrency if shared else 1,
-        target=max(1, int(aim * scaling.target_utilization)) if shared else 1,
+        target=max(1, int(aim)) if shared else 1,
         max_instances=scaling.max_instances,
         shadow_concurrency=limits.concurrency if shared else SHADOW_CONCURRENCY,
         timeout=limits.timeout,

@@ -25,7 +25,7 @@ class RevisionRoute(msgspec.Struct, frozen=True, kw_only=True):
     service: str
     mode: Mode = Mode.CLOUDRUN
     concurrency: int = 80  # requests in flight in one instance
-    target: int = 56  # in-flight up to which instances are packed: concurrency x utilization
+    target: int = 80  # in-flight up to which an instance is filled before the next one
     max_instances: int = 100
     shadow_concurrency: int = 80  # concurrency at which `packed` is computed, see RevisionReport
     timeout: float = 300.0  # seconds a request may take

@@ -120,6 +120,7 @@ async def test_a_service_is_deployed_in_its_mode_observed_and_deleted(
         cost=Decimal("0.0006"),
         request_fees=Decimal("0.0004"),
         instances_now=1,
+        starts=(0.5,),
     )
     await target.delete("hello")
     await target.delete("hello")

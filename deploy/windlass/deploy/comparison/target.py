@@ -51,6 +51,7 @@ class PlatformTarget:
             cost=book.total,
             request_fees=sum(fees, Decimal(0)),
             instances_now=sum(instance.state not in ENDED for instance in instances),
+            starts=tuple(i.ready - i.started for i in instances if i.ready is not None),
         )
 
     async def delete(self, name: str) -> None:

@@ -1,0 +1,46 @@
+"""The packing of requests onto instances: its loads, and a short run through a real platform."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from windlass.bench.packing import BOUND, LOADS, Packed, Plan, measure, moments, rates
+
+SERVER = str(Path(__file__).parents[2] / "examples" / "hello" / "server.py")
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_every_load_has_the_plans_rate_on_average(load: str) -> None:
+    plan = Plan(duration=400, rate=50)
+    arrivals = moments(rates(plan)[load], 4 * plan.rate, plan)
+    assert len(arrivals) == pytest.approx(50 * 400, rel=0.03)
+    assert list(arrivals) == sorted(arrivals)
+    assert arrivals[-1] < 400
+
+
+def test_a_burst_is_ten_times_the_rest() -> None:
+    plan = Plan(duration=400, rate=50)
+    arrivals = moments(rates(plan)["bursty"], 4 * plan.rate, plan)
+    burst = sum(moment % 4 < 1 for moment in arrivals)
+    assert burst / (len(arrivals) - burst) == pytest.approx(31 / 9, rel=0.1)
+
+
+def test_errors_and_too_many_instances_are_not_sound() -> None:
+    figures = {"load": "steady", "requests": 9, "most_in_flight": 1, "instances": 1}
+    rest = {"fewest": 10.0, "fewest_by_schedule": 10.0, "rounding": 0.0}
+    assert Packed(**figures, **rest, errors=0, busy=10 * BOUND).is_sound  # type: ignore[arg-type]
+    assert not Packed(**figures, **rest, errors=0, busy=11.1).is_sound  # type: ignore[arg-type]
+    assert not Packed(**figures, **rest, errors=1, busy=10.0).is_sound  # type: ignore[arg-type]
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+async def test_busy_instances_are_at_most_a_tenth_more_than_are_needed() -> None:
+    """At a rate that a busy machine can serve, too: what is judged is who serves, not how fast."""
+    plan = Plan(duration=10, rate=40, concurrency=5, server=SERVER)
+    [found] = await measure(plan, ["bursty"])
+    assert found.errors == 0
+    assert found.fewest > 5
+    assert found.ratio <= BOUND
