@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,24 @@ SERVER = str(Path(__file__).parents[2] / "examples" / "hello" / "server.py")
 
 
 @pytest.mark.parametrize("load", LOADS)
-def test_every_load_has_the_plans_rate_on_average(load: str) -> None:
-    plan = Plan(duration=400, rate=50)
-    arrivals = moments(rates(plan)[load], 4 * plan.rate, plan)
-    assert len(arrivals) == pytest.approx(50 * 400, rel=0.03)
+@pytest.mark.parametrize("by_chance", [False, True])
+def test_every_load_has_the_plans_rate_on_average(load: str, by_chance: bool) -> None:
+    plan = Plan(duration=100, rate=50, by_chance=by_chance)
+    arrivals = moments(rates(plan)[load], plan)
+    assert len(arrivals) == pytest.approx(50 * 100, rel=0.06)
     assert list(arrivals) == sorted(arrivals)
-    assert arrivals[-1] < 400
+    assert arrivals[-1] < 100
+
+
+def test_arrivals_are_even_unless_they_come_by_chance() -> None:
+    plan = Plan(duration=10, rate=100)
+    apart = [b - a for a, b in pairwise(moments(rates(plan)["steady"], plan))]
+    assert max(apart) - min(apart) < 0.0011
 
 
 def test_a_burst_is_ten_times_the_rest() -> None:
-    plan = Plan(duration=400, rate=50)
-    arrivals = moments(rates(plan)["bursty"], 4 * plan.rate, plan)
+    plan = Plan(duration=40, rate=50)
+    arrivals = moments(rates(plan)["bursty"], plan)
     burst = sum(moment % 4 < 1 for moment in arrivals)
     assert burst / (len(arrivals) - burst) == pytest.approx(31 / 9, rel=0.1)
 
@@ -39,7 +47,7 @@ def test_errors_and_too_many_instances_are_not_sound() -> None:
 @pytest.mark.slow
 async def test_busy_instances_are_at_most_a_tenth_more_than_are_needed() -> None:
     """At a rate that a busy machine can serve, too: what is judged is who serves, not how fast."""
-    plan = Plan(duration=10, rate=40, concurrency=5, server=SERVER)
+    plan = Plan(duration=10, rate=45, concurrency=5, server=SERVER)
     [found] = await measure(plan, ["bursty"])
     assert found.errors == 0
     assert found.fewest > 5
