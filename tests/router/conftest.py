@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import pytest
 import uvloop
+from tests.router.http2_client import Http2Client
 
 from windlass.router import link
 from windlass.router.endpoint_http2 import Http2Endpoint
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MessageT = TypeVar("MessageT")
+Connect = Callable[[], Awaitable[Http2Client]]
 Handler = Callable[[bytes, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bool]]
 
 
@@ -247,3 +249,16 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     for server in (origin_server, link_server):
         server.close()
         await server.wait_closed()
+
+
+@pytest.fixture
+async def connect(rig: Rig) -> AsyncIterator[Connect]:
+    clients = []
+
+    async def connect() -> Http2Client:
+        clients.append(await Http2Client.connect(rig.port))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        await client.close()

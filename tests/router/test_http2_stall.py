@@ -14,7 +14,8 @@ from h2.settings import SettingCodes
 from tests.router.test_http1_bytes import MemoryTransport, Wire
 
 from windlass.router.http2 import ClientSession
-from windlass.router.http2_session import MAX_PENDING, MAX_UNTAKEN
+from windlass.router.http2_flow import MAX_PENDING
+from windlass.router.http2_session import MAX_UNTAKEN
 from windlass.router.stall import MIN_PROGRESS, STALL_TIME
 
 if TYPE_CHECKING:

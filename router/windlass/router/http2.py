@@ -55,12 +55,14 @@ class ClientSession(Session):
         """Take what the client sent."""
         match event:
             case RequestReceived():
+                self.guard.check_list(event.headers or ())
                 self._open(event, now)
             case DataReceived():
                 self.receive(event.flow_controlled_length or 0)
                 if stream := self.streams.get(event.stream_id or 0):
                     stream.on_body(event.data or b"", event.flow_controlled_length or 0)
             case TrailersReceived():
+                self.guard.check_list(event.headers or ())
                 if stream := self.streams.get(event.stream_id or 0):
                     stream.on_trailers(event)
             case StreamEnded():

@@ -9,13 +9,17 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PREFACE_LINE = b"PRI * HTTP/2.0\r\n"
 PREFACE = PREFACE_LINE + b"\r\nSM\r\n\r\n"
 MAX_FRAME = 16 * 1024  # bytes of a frame's payload: what a peer may send unless told otherwise
 MAX_BLOCK = 32 * 1024  # bytes of a header block as it is on the wire
 MAX_CONTINUATIONS = 8  # frames of one header block behind its first
+MAX_TABLE = 4096  # bytes of fields that are remembered for the peer, and by it
+# Bytes of a header list beyond its block (twice, as Huffman's code makes 8 bits of 5 at least) and
+# what the table may hold: HPACK's own table is less than that.
+TABLE_OF_HPACK = 1024
 
 # Frame types and flags of RFC 9113 section 6.
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY = range(8)
@@ -110,7 +114,7 @@ class FloodGuard:
         self._pings = Allowance(100, 20)
         self._settings = Allowance(20, 2)
         self._empty = Allowance(100, 20)
-        self._other = Allowance(1000, 200)  # PRIORITY, and types that nobody knows
+        self._other = Allowance(1000, 200)  # PRIORITY, GOAWAY, and types that nobody knows
         self._block = 0  # bytes of the header block that is coming
         self._continuations = 0
 
@@ -136,12 +140,22 @@ class FloodGuard:
         elif kind == SETTINGS:
             if not flags & ACK:
                 _take(self._settings, now, "SETTINGS frames")
-        elif kind not in (WINDOW_UPDATE, GOAWAY):
+        elif kind != WINDOW_UPDATE:
             _take(self._other, now, f"frames of type {kind}")
 
     def count_reset(self, now: int) -> None:
         """Count a stream that either side gave up; raises as `count`."""
         _take(self._resets, now, "reset streams")
+
+    def check_list(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Check the header list that the last block became.
+
+        Raises:
+            Flood: it names what the table holds again and again, a byte for thousands.
+        """
+        size = sum(len(name) + len(value) for name, value in headers)
+        if size > 2 * self._block + MAX_TABLE + TABLE_OF_HPACK:
+            raise Flood("a header list that is far larger than its block")
 
     def _count_continuation(self, frame: Frame) -> None:
         self._block += frame.length

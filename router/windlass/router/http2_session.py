@@ -1,4 +1,4 @@
-"""What both ends of HTTP/2 share: a connection's bytes and windows, and what its streams send.
+"""What both ends of HTTP/2 share: a connection's bytes, its window, and its streams' turns.
 
 The frames' state machine is h2's. Requests, responses and slots are not known here.
 """
@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -19,8 +19,10 @@ from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
+from windlass.router.http2_flow import MAX_TURN, STREAM_WINDOW
 from windlass.router.http2_frames import (
     GOAWAY,
+    MAX_TABLE,
     PREFACE,
     Flood,
     FloodGuard,
@@ -32,15 +34,11 @@ from windlass.router.http2_frames import (
 if TYPE_CHECKING:
     from h2.events import Event
 
-    from windlass.router.http2_fields import Header
+    from windlass.router.http2_flow import Output
 
 MAX_STREAMS = 100  # at a time on one connection
 MAX_HEADER_LIST = 32 * 1024  # bytes as SETTINGS_MAX_HEADER_LIST_SIZE counts them
-MAX_TABLE = 4096  # bytes of fields that are remembered for the peer
-STREAM_WINDOW = 128 * 1024  # bytes that a peer may send before they are taken on
 CONNECTION_WINDOW = 1024 * 1024
-MAX_PENDING = 64 * 1024  # bytes a stream waits to send from which on its source is held back
-MAX_TURN = 256 * 1024  # bytes handed to h2 between two writes
 # Bytes written that the peer does not take from which on nothing more is read of it: heads, and
 # answers to its frames, obey no window.
 MAX_UNTAKEN = 512 * 1024
@@ -49,145 +47,6 @@ ALL_STREAMS = (1 << 31) - 1  # last stream of a GOAWAY that refuses nothing yet
 
 class _Connection(H2Connection):
     MAX_CLOSED_STREAMS = 1024  # remembered ones; h2's own 65536 would be megabytes
-
-
-class Source(Protocol):
-    """Where what a stream sends comes from."""
-
-    def on_output_full(self) -> None:
-        """The peer does not keep up: bring no more."""
-
-    def on_output_room(self) -> None:
-        """The peer takes more."""
-
-    def on_output_ended(self) -> None:
-        """All is handed over, to the end of the stream."""
-
-
-class Output:
-    """What one stream sends, as far as the peer's windows allow."""
-
-    __slots__ = (
-        "_ending",
-        "_trailers",
-        "ended",
-        "full",
-        "pending",
-        "session",
-        "source",
-        "stream_id",
-        "taken",
-    )
-
-    def __init__(self, session: Session, stream_id: int, source: Source) -> None:
-        self.session, self.stream_id, self.source = session, stream_id, source
-        self.pending = bytearray()
-        self.taken = 0  # bytes of the body that windows have allowed so far
-        self.full = False
-        self.ended = False  # END_STREAM is handed over, or the stream was reset
-        self._ending = False
-        self._trailers: list[Header] = []
-
-    def send_headers(self, headers: list[Header], *, end: bool = False) -> None:
-        """Send a head."""
-        if self.ended:
-            return
-        self.session.connection.send_headers(self.stream_id, headers, end_stream=end)
-        self.session.write_soon()
-        if end:
-            self._end()
-
-    def send(self, data: bytes) -> None:
-        """Send a part of the body, as soon as windows allow."""
-        if self.ended or not data:
-            return
-        self.pending += data
-        self.session.flush(self)
-        if len(self.pending) > MAX_PENDING and not self.full:
-            self.full = True
-            self.source.on_output_full()
-
-    def finish(self, trailers: list[Header]) -> None:
-        """End the stream behind what is pending."""
-        if self.ended:
-            return
-        self._ending, self._trailers = True, trailers
-        self.session.flush(self)
-
-    def drop(self) -> None:
-        """Send nothing more: the stream was reset."""
-        self.ended = True
-        self.pending.clear()
-        self.session.blocked.pop(self.stream_id, None)
-
-    @property
-    def is_waiting(self) -> bool:
-        """Tell whether anything is left to be handed over."""
-        return not self.ended and (self._ending or bool(self.pending))
-
-    def give(self) -> int:
-        """Hand over to h2 what windows allow; return the bytes of it."""
-        connection, stream_id, pending = self.session.connection, self.stream_id, self.pending
-        window = min(connection.local_flow_control_window(stream_id), len(pending), MAX_TURN)
-        given = 0
-        while given < window:
-            piece = bytes(pending[given : min(given + connection.max_outbound_frame_size, window)])
-            given += len(piece)
-            connection.send_data(stream_id, piece)
-        if given:
-            self.taken += given
-            del pending[:given]
-            self.session.write_soon()
-        if self._ending and not pending:
-            if self._trailers:
-                connection.send_headers(stream_id, self._trailers, end_stream=True)
-            else:
-                connection.end_stream(stream_id)
-            self.session.write_soon()
-            self._end()
-        elif self.full and len(pending) <= MAX_PENDING // 2:
-            self.full = False
-            self.source.on_output_room()
-        return given
-
-    def _end(self) -> None:
-        self.ended = True
-        self.source.on_output_ended()
-
-
-class Input:
-    """What one stream receives: its window is opened again as the other side takes it on."""
-
-    __slots__ = ("ended", "held", "session", "stream_id", "unacknowledged")
-
-    def __init__(self, session: Session, stream_id: int) -> None:
-        self.session, self.stream_id = session, stream_id
-        self.ended = False  # END_STREAM came, or the stream was reset
-        self.held = False
-        self.unacknowledged = 0
-
-    def receive(self, size: int) -> None:
-        """Note bytes that count against the window."""
-        self.unacknowledged += size
-        if not self.held:
-            self._acknowledge()
-
-    def hold(self) -> None:
-        """Open the window no further."""
-        self.held = True
-
-    def release(self) -> None:
-        """Open the window again."""
-        if self.held:
-            self.held = False
-            self._acknowledge()
-
-    def _acknowledge(self) -> None:
-        if self.unacknowledged >= STREAM_WINDOW // 2 and not self.ended:
-            session = self.session
-            session.connection.increment_flow_control_window(self.unacknowledged, self.stream_id)
-            self.unacknowledged = 0
-            session.write_soon()
 
 
 class Session(asyncio.Protocol, ABC):
@@ -254,6 +113,7 @@ class Session(asyncio.Protocol, ABC):
                         self._obey()
                     else:
                         self.on_event(event, now)
+            self.write_soon()  # h2 may have answered a frame by itself
         except Flood:
             self.terminate(ErrorCodes.ENHANCE_YOUR_CALM)
         except FrameTooLarge:
@@ -324,7 +184,8 @@ class Session(asyncio.Protocol, ABC):
         turn_was_full, self._given = self._given >= MAX_TURN, 0
         if self.ended:
             return
-        self._transport.write(self.connection.data_to_send())
+        if data := self.connection.data_to_send():
+            self._transport.write(data)
         if self._reading and self._transport.get_write_buffer_size() > MAX_UNTAKEN:
             self._reading = False
             self._transport.pause_reading()

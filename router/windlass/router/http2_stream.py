@@ -20,7 +20,7 @@ from windlass.router.http2_fields import (
     read_trailers,
     response_headers,
 )
-from windlass.router.http2_session import Input, Output
+from windlass.router.http2_flow import Input, Output
 from windlass.router.stall import MIN_PROGRESS, STALL_TIME, awaits_continue, body_timeout
 
 if TYPE_CHECKING:

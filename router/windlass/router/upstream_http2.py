@@ -26,7 +26,8 @@ from windlass.router.http2_fields import (
     read_trailers,
     request_headers,
 )
-from windlass.router.http2_session import MAX_STREAMS, Input, Output, Session
+from windlass.router.http2_flow import Input, Output
+from windlass.router.http2_session import MAX_STREAMS, Session
 
 if TYPE_CHECKING:
     import asyncio
