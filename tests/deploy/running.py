@@ -62,6 +62,11 @@ class Platform:
         """Run a client command with --json; return what it says."""
         return json.loads(await self.succeed(*words, "--json"))
 
+    async def lines(self, service: str) -> list[Any]:
+        """Return what a service's instances wrote."""
+        said = await self.succeed("logs", service, "--json", "--tail", "10000")
+        return [json.loads(line) for line in said.splitlines()]
+
     async def get(self, service: str, path: str = "/") -> tuple[int, str]:
         """Request a service; return status and body."""
         url = f"http://127.0.0.1:{self.http}{path}"

@@ -16,6 +16,8 @@ from tests.deploy.steady import steady
 from windlass.billing.ledger import Ledger
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.deploy.running import Platform
 
     from windlass.billing.usage import Usage
@@ -36,11 +38,22 @@ def metered(platform: Platform) -> Usage:
 
 
 @pytest.mark.engine
-async def test_a_killed_node_costs_no_request_no_instance_and_no_busy_time(
+async def test_a_killed_node_costs_no_request_no_instance_and_no_busy_time_on_docker(
     docker_platform: Platform, hello_image: str
 ) -> None:
-    platform = docker_platform
-    await platform.succeed("deploy", "hello", "--image", hello_image, "--min-instances", "2")
+    await costs_nothing(docker_platform, hello_image)
+
+
+@pytest.mark.engine
+async def test_a_killed_node_costs_no_request_no_instance_and_no_busy_time_on_oci(
+    oci_platform: Platform, hello_image: str
+) -> None:
+    await costs_nothing(oci_platform, hello_image)
+
+
+async def costs_nothing(platform: Platform, image: str) -> None:
+    """Kill the node under load, start it again, and look for what it cost."""
+    await platform.succeed("deploy", "hello", "--image", image, "--min-instances", "2")
     before = {i["id"]: i["started"] for i in await platform.alive("hello")}
     assert len(before) == 2
     worker = platform.worker()
@@ -69,6 +82,44 @@ async def test_a_killed_node_costs_no_request_no_instance_and_no_busy_time(
     busy = usage.total().busy / SECOND
     assert busy <= 2 * load.busy  # through two instances
     assert busy >= 0.9 * load.busy, "the gap is metered from the router's own record"
+
+
+@pytest.mark.engine
+async def test_a_killed_conmon_costs_no_request_and_no_line_and_the_end_is_told(
+    oci_platform: Platform, hello_image: str
+) -> None:
+    platform = oci_platform
+    await platform.succeed("deploy", "hello", "--image", hello_image, "--min-instances", "1")
+    [old] = await platform.alive("hello")
+    folder = folder_of(platform, old["id"])
+    async with steady(platform, "hello", "/?ms=20", 50) as load:
+        await asyncio.sleep(1)
+        os.kill(int((folder / "conmon.pid").read_text()), signal.SIGKILL)
+        await asyncio.sleep(1)
+        platform.kill_node()  # and the next one takes over an instance without conmon
+        await platform.up_again()
+        await asyncio.sleep(1)
+    assert load.failed == {}
+    assert [old["id"]] == [each["id"] for each in await platform.alive("hello")]
+
+    os.kill(int((folder / "container.pid").read_text()), signal.SIGTERM)
+
+    async def is_told() -> bool:
+        events = await platform.json("events", "hello")
+        return any(e["kind"] == "InstanceFailed" and "conmon" in e["message"] for e in events)
+
+    await platform.until(is_told, 15)
+    assert (await platform.get("hello"))[0] == 200
+    lines = [each for each in await platform.lines("hello") if each["instance"] == old["id"]]
+    assert [line["text"].split()[0] for line in lines] == ["listening", "stopped"]
+
+
+def folder_of(platform: Platform, instance: str) -> Path:
+    """Return the folder of an instance's container."""
+    quoted = f'"instance":"{instance}"'
+    folders = (platform.state / "oci/containers").iterdir()
+    [folder] = [each for each in folders if quoted in (each / "record.json").read_text()]
+    return folder
 
 
 async def test_a_node_killed_with_its_child_processes_starts_new_ones(

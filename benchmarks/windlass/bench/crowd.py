@@ -53,7 +53,7 @@ class Crowd:
             self._connections += [connection for _, connection in await asyncio.gather(*opened)]
 
     async def send(self, request: bytes, patience: float) -> Outcome:
-        """Send the request on every connection; wait for the answers, at most `patience` seconds."""
+        """Send the request on every connection; wait `patience` seconds at most for the answers."""
         self._waiting = set(self._connections)
         for connection in self._connections:
             connection.sent = time.monotonic_ns()

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 from secrets import token_hex
@@ -186,6 +187,24 @@ class Rig:
         async for line in self.driver.logs(instance):
             return line
         raise AssertionError(f"{instance} wrote nothing")
+
+
+def parents(bridge: str) -> list[Path]:
+    """Return the cgroups of a driver in all hierarchies; others change theirs meanwhile."""
+    found = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()]
+    return [path for top in found if (path := top / f"windlass-{bridge}").is_dir()]
+
+
+def traces(state: Path, bridge: str) -> list[str]:
+    """Return what shows that a driver is or was here, outside its state folder."""
+    table = Path("/proc/self/mountinfo").read_text().splitlines()
+    rules = subprocess.run(["iptables-save"], capture_output=True, check=True, text=True).stdout
+    return [
+        *(line for line in table if str(state) in line),
+        *(str(path) for path in Path("/sys/class/net").glob(bridge)),
+        *(str(path) for path in parents(bridge)),
+        *(line for line in rules.splitlines() if bridge in line),
+    ]
 
 
 async def fetch(host: str, port: int, path: str = "/") -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING
+from pathlib import Path
+from secrets import token_hex
 
 import pytest
 from tests.platform.oci.containers import Rig, fetch
@@ -13,12 +14,9 @@ from tests.platform.oci.containers import Rig, fetch
 from windlass.runtime.base import RuntimeUnavailable
 from windlass.runtime.oci import Oci, subnet
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
-STATE = "test-adopt"
+STATE = f"test-adopt-{token_hex(4)}"  # names bridge and cgroups: no other run's
 
 
 async def opened(state: Path, ahead: int = 1) -> Oci:
@@ -132,14 +130,24 @@ async def test_what_an_instance_writes_without_conmon_does_not_end_it(rig: Rig) 
     assert (await rig.end_of(running.instance)).code is None
 
 
-async def test_an_instance_without_conmon_is_adopted(tmp_path: Path, image: str) -> None:
+async def test_an_instance_without_conmon_is_adopted_and_may_go_on_writing(
+    tmp_path: Path, image: str
+) -> None:
     first = Rig(await opened(tmp_path), image, tmp_path)
-    running = await first.start()
-    await fetch(running.address.host, running.address.port)
+    running = await first.start(
+        "echo up; while [ ! -e /tmp/go ]; do sleep 0.01; done; echo more; sleep 60"
+    )
+    await first.next_line(running.instance)
     os.kill(first.conmon_of(running.instance), signal.SIGKILL)
     await first.driver.close()
     second = Rig(await opened(tmp_path), image, tmp_path)
     assert await second.driver.adopt() == [running]
+    (folder,) = containers(tmp_path)
+    process = (folder / "container.pid").read_text()
+    await asyncio.to_thread(Path(f"/proc/{process}/root/tmp/go").touch)
+    async with asyncio.timeout(10):
+        said = second.driver.logs(running.instance)
+        assert [(await anext(said)).text for _ in range(2)] == ["up", "more"]
     await second.driver.remove(running.instance)
     await second.driver.close()
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
-from tests.platform.oci.containers import Rig, fetch
+from tests.platform.oci.containers import Rig, fetch, parents, traces
 
 from windlass.model.service import Container
 from windlass.runtime.base import StartFailed
@@ -35,24 +34,6 @@ def counts(rig: Rig) -> dict[str, int]:
     }
 
 
-def parents(bridge: str) -> list[Path]:
-    """Return the cgroups of a driver in all hierarchies; others change theirs meanwhile."""
-    found = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()]
-    return [path for top in found if (path := top / f"windlass-{bridge}").is_dir()]
-
-
-def traces(rig: Rig, bridge: str) -> list[str]:
-    """Return what shows that a driver is or was here, outside its folder."""
-    table = Path("/proc/self/mountinfo").read_text().splitlines()
-    rules = subprocess.run(["iptables-save"], capture_output=True, check=True, text=True).stdout
-    return [
-        *(line for line in table if str(rig.state_folder()) in line),
-        *(str(path) for path in Path("/sys/class/net").glob(bridge)),
-        *(str(path) for path in parents(bridge)),
-        *(line for line in rules.splitlines() if bridge in line),
-    ]
-
-
 def _command(process: Path) -> bytes:
     try:
         return (process / "cmdline").read_bytes()
@@ -63,7 +44,7 @@ def _command(process: Path) -> bytes:
 async def settled(rig: Rig, wanted: dict[str, int]) -> dict[str, int]:
     """Count until it is as wanted, for the pool is filled and the kernel cleans up behind us."""
     for _ in range(100):
-        if counts(rig) == wanted:
+        if counts(rig).items() >= wanted.items():
             break
         await asyncio.sleep(0.05)
     return counts(rig)
@@ -78,7 +59,9 @@ async def test_many_lives_leave_nothing(rig: Rig) -> None:
 
     await life()
     pool = {"mounts": 1, "interfaces": 1, "leases": 1, "cgroups": 0, "processes": 0, "folders": 0}
-    before = await settled(rig, pool | {"files": counts(rig)["files"]})
+    await settled(rig, pool)
+    await asyncio.sleep(0.2)  # the last program's pipes are closed
+    before = counts(rig)
     assert before.items() >= pool.items()
     for _ in range(CYCLES // 4):
         await asyncio.gather(*(life() for _ in range(4)))
@@ -109,7 +92,7 @@ async def test_a_start_that_is_given_up_leaves_nothing(rig: Rig) -> None:
 async def test_a_closed_driver_without_instances_leaves_no_network(rig: Rig) -> None:
     await rig.output("true")
     bridge = rig.driver.network.bridge
-    assert traces(rig, bridge)
+    assert traces(rig.state_folder(), bridge)
     await rig.driver.close()
-    assert traces(rig, bridge) == []
+    assert traces(rig.state_folder(), bridge) == []
     await rig.driver.open()

@@ -56,7 +56,8 @@ class Sandbox:
 
     async def wait(self) -> Exit:
         """Return how the container ended, once it has."""
-        await readable(self._process if self._conmon is None else self._conmon)
+        if self._conmon is not None:
+            await readable(self._conmon)
         file = self.folder / "exit" / self.record.name
         if file.exists():
             return exit_of(int(file.read_text()))
