@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from windlass.bench.show import title
 from windlass.billing.book import find, load_books
 from windlass.billing.rows import Amounts
 from windlass.billing.usage import InstanceUsage, Usage
@@ -39,14 +40,17 @@ from windlass.deploy.api.schema import (
     UsageView,
 )
 from windlass.deploy.bill_views import shares_view
+from windlass.deploy.comparison.views import ModeView, RunView
 from windlass.model.instance import State
 from windlass.model.service import MIB, Mode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
 
     from windlass.billing.book import Book
     from windlass.deploy.api.schema import Progress
+    from windlass.deploy.comparison.settings import Asked
     from windlass.deploy.manifest import ServiceSpec
     from windlass.model.service import Revision, Service, Target, Template
 
@@ -74,6 +78,36 @@ MINUTES = [  # what the ledger says of two instances
 ]
 
 
+class MemoryComparisons:
+    """Takes every run for begun; tests say how it stands."""
+
+    def __init__(self) -> None:
+        self.known: list[RunView] = []
+        self.asked: list[Asked] = []
+        self.reports: dict[str, Path] = {}
+
+    async def start(self, asked: Asked) -> RunView:
+        if self.known and self.known[0].state == "running":
+            raise Refused(problem(409, "comparison-runs", "A comparison runs already."))
+        self.asked.append(asked)
+        run = RunView(
+            id=f"17000-{len(self.asked)}",
+            title=title(asked.settings),
+            settings=asked.settings,
+            begun=1_700_000_000.0,
+            modes={Mode.CLOUDRUN: ModeView(), Mode.LAMBDA: ModeView()},
+        )
+        self.known.insert(0, run)
+        return run
+
+    async def cancel(self) -> None:
+        if self.known and self.known[0].state == "running":
+            self.known[0].state = "cancelled"
+
+    def report(self, run: str) -> Path | None:
+        return self.reports.get(run)
+
+
 class MemoryPlatform:
     """Deploys at once; the image `missing` is not to be had, `crashing` does not come up."""
 
@@ -85,6 +119,7 @@ class MemoryPlatform:
         self.hold = asyncio.Event()  # an image `slow` waits for it
         self.cancelled = 0
         self.broken = False
+        self.comparisons = MemoryComparisons()
 
     async def deploy(
         self,

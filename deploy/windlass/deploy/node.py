@@ -23,6 +23,8 @@ from windlass.billing.ledger import Ledger, LedgerUnavailable
 from windlass.billing.meter import Meter
 from windlass.billing.running import RunningUsage
 from windlass.deploy.api import server
+from windlass.deploy.comparison.runs import Runs
+from windlass.deploy.comparison.target import admin_url
 from windlass.deploy.control import Control
 from windlass.deploy.metering import Metering
 from windlass.deploy.options import CannotStart
@@ -110,6 +112,9 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
     switchboard = Switchboard(metering, counters, store, logs, control.revisions)
     autoscaler = Autoscaler(runtime, switchboard, Settings())
     workers = Workers(options.state, _worker_command(options), switchboard)
+    runs = Runs(
+        options.state / "compare", admin_url(options.admin), lambda name: platform.delete(name)
+    )
     platform = RunningPlatform(
         options=options,
         runtime=runtime.name,
@@ -122,6 +127,7 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
         counters=counters,
         logs_kept=logs,
         books_known=_load_books(options.state),
+        comparisons=runs,
     )
 
     def table() -> link.Routes:
@@ -149,6 +155,8 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
     for work in (autoscaler.run(), metering.run()):
         stack.push_async_callback(_cancel, asyncio.create_task(work))
     await _serve_admin(platform, options, stack)
+    runs.open()
+    stack.push_async_callback(runs.close)  # while the API answers: its process needs that
 
 
 async def _open_runtime(options: Options) -> Runtime:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from windlass.autoscaler.loop import Autoscaler
     from windlass.billing.ledger import Ledger
     from windlass.billing.usage import Usage
+    from windlass.deploy.api.platform import Comparisons
     from windlass.deploy.api.schema import (
         BillTerms,
         BillView,
@@ -70,6 +71,7 @@ class RunningPlatform:
     counters: Counters
     logs_kept: InstanceLogs
     books_known: Mapping[str, Book]
+    comparisons: Comparisons
     started: float = field(default_factory=time.time)
 
     def deploy(

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from tests.deploy.memory import MemoryPlatform
 
+from windlass.bench.compare import Settings
+from windlass.bench.show import title
 from windlass.deploy.api.platform import Refused
 from windlass.deploy.api.problems import problem
 from windlass.deploy.api.schema import (
@@ -26,11 +28,15 @@ from windlass.deploy.api.schema import (
     SliceView,
     TimelineView,
 )
+from windlass.deploy.comparison.settings import Asked
+from windlass.deploy.comparison.views import Ended, Failed, Told
 from windlass.model.instance import State
 from windlass.model.service import Container, Mode, Template
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from windlass.deploy.comparison.views import RunView
 
 NAMES = ("checkout", "hello", "images", "login", "mailer", "search", "thumbnails", "webhooks")
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -222,3 +228,57 @@ class StagedPlatform(MemoryPlatform):
                 stream="stderr" if number % 9 == 5 else "stdout",
                 text=text,
             )
+
+    async def stage_run(self, state: str) -> RunView:
+        """Have a comparison of `hello` in a state: shared, alone, ended, failed or cancelled."""
+        template = self.revisions["hello-00001"].template
+        load = Settings(service="hello", image="shop/hello", duration=20, path="/?ms=200")
+        run = await self.comparisons.start(Asked(load, template))
+        run.title = title(load)
+        for name in ("cloudrun", "lambda"):
+            run.take(Told(mode=name, stage="deploy", service=f"compare-{name}-1a2b"))
+            seconds = 20 if (name, state) != ("lambda", "alone") else 11
+            for half in range(1, seconds * 2 + 1):
+                run.take(told(name, half / 2))
+            if state == "shared":
+                return run
+        if state == "failed":
+            run.take(Failed(why="It exited with 3.\nIts last lines:\n  no such file"))
+        elif state == "cancelled":
+            await self.comparisons.cancel()
+        elif state == "ended":
+            self.end_run(run)
+        return run
+
+    def end_run(self, run: RunView) -> None:
+        """Let a comparison come to its end."""
+        run.take(
+            Ended(
+                ratio=8.74,
+                said=("One request per instance costs 8.7 times as much: they shared.",),
+                rows=(("requests", "1750", "1750"), ("cost", "$0.001116", "$0.009758")),
+                errors=("Lambda mode: 3 times status 429",),
+            )
+        )
+
+
+def told(mode: str, second: float) -> Told:
+    """Return how a load of a hundred requests a second stands, twenty in flight."""
+    alone = mode == "lambda"
+    instances = min(22, 1 + round(second * 5)) if alone else 1
+    cost = Decimal("0.0000557") * round(second * 10) / 10
+    return Told(
+        mode=mode,
+        stage="load",
+        elapsed=second,
+        requests=round(second * 87.5),
+        rate=99.6,
+        errors=3 if alone else 0,
+        latency=(0.203, 0.241, 1.31) if alone else (0.204, 0.219, 0.287),
+        in_flight=min(20, round(second * 4)),
+        instances=instances,
+        peak_instances=instances,
+        cold_starts=18 if alone else 1,
+        billed_seconds=Decimal(round(second * 10)) / 10 * (17 if alone else 1),
+        cost=cost * Decimal("8.74") if alone else cost,
+    )

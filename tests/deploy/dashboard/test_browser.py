@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
-PATHS = ("/", "/services/hello", "/cost", "/services/nothing")
+PATHS = ("/", "/services/hello", "/cost", "/compare", "/services/nothing")
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1360, "height": 860}
 

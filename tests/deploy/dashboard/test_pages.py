@@ -12,7 +12,7 @@ from tests.deploy.dashboard.staging import NAMES, StagedPlatform
 from windlass.deploy.api.server import make_app
 
 Http = TestClient[Any, Any]
-PATHS = ("/", "/services/hello", "/cost")
+PATHS = ("/", "/services/hello", "/cost", "/compare")
 
 
 @pytest.mark.parametrize("path", PATHS)

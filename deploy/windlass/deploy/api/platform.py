@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
 
     from windlass.billing.book import Book
     from windlass.deploy.api.schema import (
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
         StatusView,
         TimelineView,
     )
+    from windlass.deploy.comparison.settings import Asked
+    from windlass.deploy.comparison.views import RunView
     from windlass.deploy.manifest import ServiceSpec
     from windlass.model.service import Target, Template
 
@@ -37,8 +40,33 @@ class Refused(Exception):
         self.problem = problem
 
 
+class Comparisons(Protocol):
+    """The comparisons that were started from the dashboard: one at a time."""
+
+    @property
+    def known(self) -> Sequence[RunView]:
+        """The latest first; the first one may go on."""
+
+    async def start(self, asked: Asked) -> RunView:
+        """Start one; it goes on whoever looks.
+
+        Raises:
+            Refused: another one goes on (409), or a setting makes no sense (422).
+        """
+
+    async def cancel(self) -> None:
+        """Stop the one that goes on, if one does; return when what it deployed is deleted."""
+
+    def report(self, run: str) -> Path | None:
+        """Return the report of a run; None: there is none."""
+
+
 class Platform(Protocol):
     """Every method that names a service raises Refused (404) where there is none of that name."""
+
+    @property
+    def comparisons(self) -> Comparisons:
+        """What the dashboard's page compares."""
 
     def deploy(
         self,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from windlass.bench.compare import Sample
     from windlass.bench.curve import Point
@@ -38,7 +38,7 @@ STYLES = {
 }
 
 
-def course(samples: dict[str, Sequence[Sample]], duration: float) -> Figure:
+def course(samples: Mapping[str, Sequence[Sample]], duration: float) -> Figure:
     """Return requests in flight, instances and cost over the load, of each mode.
 
     `duration`: seconds that the time axis shows at least.

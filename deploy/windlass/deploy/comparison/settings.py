@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -90,3 +90,8 @@ def template_for(asked: Asked, mode: Mode, max_instances: int) -> Template:
             template.scaling, min_instances=0, max_instances=max_instances
         ),
     )
+
+
+def ramped(asked: Asked, ramp: float) -> Asked:
+    """Return the same with another ramp, in seconds."""
+    return replace(asked, settings=replace(asked.settings, ramp=ramp))

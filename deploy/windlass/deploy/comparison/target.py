@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from windlass.bench.compare import Endpoint, Observed
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from windlass.bench.compare import Settings
     from windlass.billing.book import Book
     from windlass.deploy.api.client import Client
+    from windlass.deploy.api.schema import ServiceView
     from windlass.deploy.comparison.settings import Asked
+    from windlass.deploy.options import ListenAddress
     from windlass.model.service import Mode, Template
 
 MAX_INSTANCES = 1000  # an AWS account's concurrency unless it asks for more
@@ -63,13 +66,20 @@ class PlatformTarget:
                 raise
 
 
-async def template_of(client: Client, service: str) -> Template:
+class Describes(Protocol):
+    """A platform, or the client of one."""
+
+    async def describe(self, name: str) -> ServiceView:
+        """Return one service."""
+
+
+async def template_of(platform: Describes, service: str) -> Template:
     """Return the template of a service's latest ready revision.
 
     Raises:
         Refused: there is no such service (404), or none of its revisions came up (422).
     """
-    view = await client.describe(service)
+    view = await platform.describe(service)
     ready = (one.template for one in view.revisions if one.name == view.latest_ready)
     template = next(ready, None)
     if template is None:
@@ -81,6 +91,11 @@ async def template_of(client: Client, service: str) -> Template:
 async def usual_books(client: Client) -> tuple[Book, Book]:
     """Return the platform's usual books for shared instances and for one request each."""
     return await client.book("cloudrun"), await client.book("lambda")
+
+
+def admin_url(address: ListenAddress) -> str:
+    """Return the URL by which this machine reaches what listens there."""
+    return f"http://{replace(address, host=EVERYWHERE.get(address.host, address.host))}"
 
 
 def endpoint(http: str, url: str) -> Endpoint:

@@ -21,12 +21,17 @@ async def stream(request: web.Request, build: Build, asked: Asked) -> web.Stream
     A refusal before the first event is raised.
     """
     page = await build(asked)
+    shape = asked.shape
     response = web.StreamResponse(headers=HEADERS)
     await response.prepare(request)
     sent: dict[str, object] = {}
     while True:
         now: dict[str, object] = {f"part {name}": str(html) for name, html in page.parts.items()}
         now |= {f"figure {name}": figure for name, figure in page.figures.items()}
+        if page.shape != shape:
+            await response.write(_event("anew", {}))
+            await response.write_eof()
+            return response
         await response.write(_event("look", _changes(sent, now)))
         sent = now
         for _ in range(page.looks):

@@ -27,6 +27,7 @@ class Asked:
     path: str
     query: Mapping[str, str]
     name: str = ""  # of the service, from the path
+    shape: str = ""  # of the page that is looked at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class Page:
     parts: dict[str, Markup]
     figures: dict[str, Figure] = field(default_factory=dict)
     facts: dict[str, object] = field(default_factory=dict)
+    shape: str = ""  # where it changes, browsers load the page anew
     looks: int = 1  # after which it is made anew; more where that takes work
 
 

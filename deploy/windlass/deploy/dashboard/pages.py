@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from windlass.deploy.api.platform import Refused
-from windlass.deploy.dashboard import assets, cost, service, services
+from windlass.deploy.dashboard import assets, compare, cost, service, services
 from windlass.deploy.dashboard.live import stream
 from windlass.deploy.dashboard.page import TEMPLATES, Asked
 from windlass.deploy.dashboard.watch import Watch
@@ -44,6 +45,7 @@ PAGES: dict[str, Build] = {
     "/": services.build,
     "/services/{name}": service.build,
     "/cost": cost.build,
+    "/compare": compare.build,
 }
 
 
@@ -65,15 +67,26 @@ def add_dashboard(app: web.Application, platform: Platform) -> None:
         app.router.add_get(path, _shown(build, platform, watch))
         app.router.add_get(f"/live{path}", _lively(build, platform, watch))
 
+    async def posted(request: web.Request) -> Asked:
+        asked = _asked(request, platform, watch)
+        await watch.look_first()
+        fields = await request.post()
+        typed = {name: text for name, text in fields.items() if isinstance(text, str)}
+        return replace(asked, query=typed)
+
+    def answered(page: Page, status: int) -> web.Response:
+        return _html(page, "/live/compare", status)
+
+    app.router.add_routes(compare.routes(platform, posted, answered))
+
 
 def _shown(
     build: Build, platform: Platform, watch: Watch
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
-        if not watch.pulse.time:  # asked before the first look
-            await watch.look(costs=True)
+        await watch.look_first()
         page = await build(_asked(request, platform, watch))
-        return _html(page, live=f"/live{request.path_qs}")
+        return _html(page, f"/live{request.path_qs}")
 
     return handle
 
@@ -94,13 +107,14 @@ def _asked(request: web.Request, platform: Platform, watch: Watch) -> Asked:
         path=request.path,
         query=request.query,
         name=request.match_info.get("name", ""),
+        shape=request.query.get("shape", ""),
     )
 
 
-def _html(page: Page, live: str) -> web.Response:
+def _html(page: Page, live: str, status: int = 200) -> web.Response:
     template = TEMPLATES.get_template(page.template)
     text = template.render(page=page, parts=page.parts, live=live, asset=assets.link, **page.facts)
-    return _page(text, POLICY_OF_CHARTS if page.figures else POLICY)
+    return _page(text, POLICY_OF_CHARTS if page.figures else POLICY, status)
 
 
 @web.middleware

@@ -58,6 +58,11 @@ class Watch:
         self._looked.set()
         self._looked = asyncio.Event()
 
+    async def look_first(self) -> None:
+        """Look once if nobody has yet."""
+        if not self.pulse.time:
+            await self.look(costs=True)
+
     async def next_look(self) -> None:
         """Return after the next look."""
         await self._looked.wait()

@@ -65,7 +65,14 @@
 
   function open() {
     if (source || paused) return;
-    source = new EventSource(document.body.dataset.live);
+    const address = new URL(document.body.dataset.live, location.href);
+    address.searchParams.set("shape", document.body.dataset.shape);
+    source = new EventSource(address);
+    source.addEventListener("anew", () => {
+      close();
+      paused = true;
+      location.replace(location.pathname + location.search);
+    });
     source.addEventListener("look", take);
     source.addEventListener("gone", (event) => {
       close();
