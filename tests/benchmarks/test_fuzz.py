@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+import contextlib
+from random import Random
 
-from windlass.bench.fuzz import Finding, play, run
+import pytest
+from hpack import Encoder
+
+from windlass.bench.frames import client_bytes, frame
+from windlass.bench.fuzz import Outcome, add, play, run
+from windlass.bench.judges import Finding, check_http2
 from windlass.bench.memory import Wire
 from windlass.bench.mutation import Event
+from windlass.router import upstream_http2
 from windlass.router.exchange import Exchange
 from windlass.router.upstream import UpstreamConnection
 
@@ -21,6 +28,7 @@ async def test_thousands_of_hostile_inputs_crash_hang_and_leak_nothing() -> None
     assert outcome.findings == []
     assert outcome.inputs == 3000
     assert {"200", "400", "408", "502", "504"} <= set(outcome.statuses)
+    assert {"h2 200", "h2 400", "h2 502", "h2 none"} <= set(outcome.statuses)
 
 
 async def test_a_talk_goes_to_the_instance_and_back() -> None:
@@ -44,3 +52,48 @@ async def test_bytes_that_are_no_request_are_found(monkeypatch: pytest.MonkeyPat
 
 def test_nothing_is_held_where_nothing_happened() -> None:
     assert Wire().leaks() == []
+
+
+ANSWER = frame(4, 0, 0) + frame(1, 5, 1, bytes(Encoder().encode([(":status", "204")])))
+
+
+async def test_a_talk_may_be_in_http_2_on_the_instances_side() -> None:
+    said = await play([GET, CONNECTED, (Event.INSTANCE_SENDS, ANSWER)], h2c=True)
+    assert said == b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+async def test_fields_that_http_2_has_not_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def smuggle(*_: object) -> list[tuple[bytes, bytes]]:
+        return [(b":method", b"GET"), (b":path", b"/"), (b"connection", b"close")]
+
+    monkeypatch.setattr(upstream_http2, "request_headers", smuggle)
+    with pytest.raises(Finding, match="no HTTP/2"):
+        await play([GET, CONNECTED], h2c=True)
+
+
+def test_the_parts_of_a_run_add_up() -> None:
+    one = Outcome(inputs=2, bytes=10, seconds=1, slowest=0.5, statuses={"200": 2}, memory=[7, 8])
+    other = Outcome(inputs=1, bytes=5, seconds=1, slowest=0.1, statuses={"200": 1}, findings=["a"])
+    both = add(add({}, "first", one), "second", other)
+    both.pop("machine")
+    assert both == {
+        "commands": ["first", "second"],
+        "inputs": 3,
+        "bytes": 15,
+        "seconds": 2,
+        "slowest": 0.5,
+        "statuses": {"200": 3},
+        "findings": ["a"],
+        "memory": [[7, 8], []],
+    }
+
+
+def test_most_talks_of_frames_are_of_use() -> None:
+    made = [client_bytes(Random(number)) for number in range(300)]
+    assert len(set(made)) > 250
+    sound = 0
+    for data in made:
+        with contextlib.suppress(Finding):
+            check_http2(data)
+            sound += 1
+    assert 30 < sound < 270

@@ -15,20 +15,22 @@ import signal
 import sys
 import time
 import traceback
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import h11
-
+from windlass.bench.judges import Finding, check_http1, check_http2, first_status
 from windlass.bench.machine import describe
 from windlass.bench.memory import Wire
 from windlass.bench.mutation import Event, talk
+from windlass.router.exchange import Exchange
 from windlass.router.http1 import ClientConnection
+from windlass.router.http2_session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import FrameType
 
     from windlass.bench.memory import Transport
@@ -39,10 +41,6 @@ SLOW = 0.25  # seconds of CPU
 MAX_FINDINGS = 20
 LINGER = 2.5  # seconds after which nothing waits for a transport's end any more
 _LEAK_CHECK = 50_000  # inputs between looks at what the garbage collector cannot free
-
-
-class Finding(Exception):
-    """Something that must not be."""
 
 
 @dataclass
@@ -58,23 +56,24 @@ class Outcome:
     memory: list[int] = field(default_factory=list)  # KiB at the first leak check and at the end
 
 
-async def play(steps: Sequence[Step]) -> bytes:
+async def play(steps: Sequence[Step], *, h2c: bool = False) -> bytes:
     """Play one input; return what the client was sent.
 
     Raises:
         Finding: with what is wrong.
     """
-    wire = Wire()
+    wire = Wire(h2c=h2c)
     client = wire.client()
     for event, data in steps:
         _happen(wire, client, event, data)
         _deliver_ends(wire, client)
-        if not isinstance(client.protocol, ClientConnection):
+        if h2c or not isinstance(client.protocol, ClientConnection):
             await asyncio.sleep(0)  # HTTP/2 writes when the loop turns
         if wire.pool.counts.in_flight > 1:
             raise Finding("more in flight than the concurrency")
-    for transport in wire.endpoint.transports:
-        _check_requests(bytes(transport.written))
+    for transport in wire.connects.transports:
+        check = check_http2 if h2c else check_http1
+        check(bytes(transport.written))
     _end(wire, client)
     await asyncio.sleep(0)
     if leaks := wire.leaks():
@@ -83,13 +82,13 @@ async def play(steps: Sequence[Step]) -> bytes:
 
 
 def _happen(wire: Wire, client: Transport, event: Event, data: bytes) -> None:
-    instances = wire.endpoint.transports
+    instances = wire.connects.transports
     instance = instances[-1] if instances else None
     match event:
         case Event.CLIENT_SENDS:
             client.bring(data)
         case Event.CONNECTED | Event.REFUSED:
-            wire.endpoint.answer_connects(succeed=event is Event.CONNECTED)
+            wire.connects.answer(succeed=event is Event.CONNECTED)
         case Event.CLIENT_FULL if not client.ended:
             client.protocol.pause_writing()
         case Event.CLIENT_TAKES if not client.ended:
@@ -112,7 +111,7 @@ def _happen(wire: Wire, client: Transport, event: Event, data: bytes) -> None:
 
 def _deliver_ends(wire: Wire, client: Transport) -> None:
     """Tell the protocols of ended transports, as the loop does after the callback."""
-    for transport in [*wire.endpoint.transports, client]:
+    for transport in [*wire.connects.transports, client]:
         if transport.ended and not getattr(transport, "told", False):
             transport.told = True  # type: ignore[attr-defined]
             transport.protocol.connection_lost(None)
@@ -121,26 +120,9 @@ def _deliver_ends(wire: Wire, client: Transport) -> None:
 def _end(wire: Wire, client: Transport) -> None:
     client.ended = True
     _deliver_ends(wire, client)
-    for transport in wire.endpoint.transports:
+    for transport in wire.connects.transports:
         transport.ended = True
     _deliver_ends(wire, client)
-
-
-def _check_requests(sent: bytes) -> None:
-    """Let an independent parser find the requests in what an instance was sent."""
-    instance = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
-    instance.receive_data(sent)
-    answer = h11.Response(status_code=200, headers=[("Content-Length", "0")])
-    try:
-        while (event := instance.next_event()) is not h11.NEED_DATA:
-            if isinstance(event, h11.EndOfMessage):
-                if instance.their_state is not h11.DONE:
-                    break  # it may change to another protocol: what follows need not be HTTP
-                instance.send(answer)
-                instance.send(h11.EndOfMessage())
-                instance.start_next_cycle()
-    except h11.RemoteProtocolError as error:
-        raise Finding(f"the instance was sent what is no HTTP: {error}: {sent[:800]!r}") from None
 
 
 async def run(inputs: int, seed: int, first: int = 0) -> Outcome:
@@ -150,11 +132,11 @@ async def run(inputs: int, seed: int, first: int = 0) -> Outcome:
     begin = time.monotonic()
     signal.signal(signal.SIGALRM, _hang)
     for number in range(first, first + inputs):
-        steps = talk(Random(f"{seed} {number}"))
+        played = talk(Random(f"{seed} {number}"))
         began = time.process_time()
         signal.setitimer(signal.ITIMER_REAL, HANG)
         try:
-            _count(outcome, await play(steps))
+            _count(outcome, await play(played.steps, h2c=played.h2c))
         except Exception as error:  # whatever it is, it is what is looked for
             _note(outcome, seen, number, error)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -163,7 +145,7 @@ async def run(inputs: int, seed: int, first: int = 0) -> Outcome:
             _note(outcome, seen, number, Finding(f"slow: {took:.2f} s"))
         outcome.slowest = max(outcome.slowest, took)
         outcome.inputs += 1
-        outcome.bytes += sum(len(data) for _, data in steps)
+        outcome.bytes += sum(len(data) for _, data in played.steps)
         if outcome.inputs % _LEAK_CHECK == 0:
             await _look_for_leaks(outcome, seen, number)
         if len(outcome.findings) >= MAX_FINDINGS:
@@ -178,18 +160,18 @@ def _hang(number: int, frame: FrameType | None) -> None:
 
 
 def _count(outcome: Outcome, answer: bytes) -> None:
-    status = answer[9:12].decode("ascii", "replace") if answer.startswith(b"HTTP/1.1") else "other"
-    if not answer:
-        status = "none"
+    status = first_status(answer)
     outcome.statuses[status] = outcome.statuses.get(status, 0) + 1
 
 
 async def _look_for_leaks(outcome: Outcome, seen: set[str], number: int) -> None:
     await asyncio.sleep(LINGER)
     gc.collect()
-    alive = sum(isinstance(thing, ClientConnection) for thing in gc.get_objects())
+    alive = sum(
+        isinstance(thing, ClientConnection | Session | Exchange) for thing in gc.get_objects()
+    )
     if alive:
-        _note(outcome, seen, number, Finding(f"leaked: {alive} client connections in memory"))
+        _note(outcome, seen, number, Finding(f"leaked: {alive} connections or requests in memory"))
     if len(outcome.memory) < 1:
         outcome.memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     print(f"{outcome.inputs} inputs, {len(outcome.findings)} findings", file=sys.stderr, flush=True)
@@ -211,22 +193,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="the first input's number")
     parser.add_argument("--only", type=int, help="print this input's steps and play it alone")
-    parser.add_argument("--out", type=Path, help="write the figures to this file as JSON")
+    parser.add_argument("--out", type=Path, help="keep the figures as JSON, added to the file's")
     options = parser.parse_args(arguments)
     if options.only is not None:
-        steps = talk(Random(f"{options.seed} {options.only}"))
+        h2c, steps = talk(Random(f"{options.seed} {options.only}"))
+        print("the instance speaks", "h2c" if h2c else "HTTP/1.1")
         for event, data in steps:
             print(event.name, data)
-        print(asyncio.run(play(steps)))
+        print(asyncio.run(play(steps, h2c=h2c)))
         return 0
     outcome = asyncio.run(run(options.inputs, options.seed, options.first))
-    figures = dict(vars(outcome))
-    command = f"python -m windlass.bench.fuzz --inputs {options.inputs} --seed {options.seed}"
-    document = {"command": command, "machine": describe(), **figures}
-    print(json.dumps(figures, indent=2))
+    print(json.dumps(vars(outcome), indent=2))
     if options.out:
+        command = f"python -m windlass.bench.fuzz --inputs {options.inputs} --seed {options.seed}"
+        before = json.loads(options.out.read_text()) if options.out.exists() else {}
+        document = add(before, f"{command} --first {options.first}", outcome)
         options.out.write_text(json.dumps(document, indent=2) + "\n")
     return 1 if outcome.findings else 0
+
+
+def add(before: Mapping[str, Any], command: str, outcome: Outcome) -> dict[str, object]:
+    """Return the document of all runs so far: a million inputs take long, so they come in parts."""
+    statuses = Counter(before.get("statuses", {})) + Counter(outcome.statuses)
+    return {
+        "commands": [*before.get("commands", []), command],
+        "machine": describe(),
+        "inputs": before.get("inputs", 0) + outcome.inputs,
+        "bytes": before.get("bytes", 0) + outcome.bytes,
+        "seconds": before.get("seconds", 0) + outcome.seconds,
+        "slowest": max(before.get("slowest", 0), outcome.slowest),
+        "statuses": dict(statuses.most_common()),
+        "findings": [*before.get("findings", []), *outcome.findings],
+        "memory": [*before.get("memory", []), outcome.memory],
+    }
 
 
 if __name__ == "__main__":

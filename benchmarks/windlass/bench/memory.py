@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic_ns
 from typing import TYPE_CHECKING, cast
 
 from windlass.router import link
 from windlass.router.dispatch import Dispatch
 from windlass.router.endpoint import CONNECT_PAUSES, Endpoint
+from windlass.router.endpoint_http2 import Http2Endpoint
 from windlass.router.http1 import ClientConnection
 from windlass.router.upstream import UpstreamConnection
+from windlass.router.upstream_http2 import UpstreamSession
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Callable
 
     from windlass.router.exchange import Exchange
     from windlass.router.pool import Pool
@@ -100,51 +103,104 @@ class SilentVoice:
         """Connecting failed."""
 
 
-class MemoryEndpoint(Endpoint):
-    """An instance whose connections are made, or fail, when they are told to."""
+class Connects:
+    """The connections to an instance: made, or not, when it is told to."""
 
-    __slots__ = ("transports", "waiting")
-
-    def __init__(self, route: link.InstanceRoute) -> None:
-        super().__init__(route)
+    def __init__(self, make: Callable[[list[Exchange]], list[Transport]]) -> None:
+        self._make = make
         self.transports: list[Transport] = []
         self.waiting: list[Exchange] = []
 
-    def connect(self, exchange: Exchange) -> None:
-        """Note that a connection is wanted."""
-        self.waiting.append(exchange)
-
     def cancel(self, exchange: Exchange) -> bool:
-        """It is not wanted any more."""
+        """Note that a connection is not wanted any more."""
         if exchange not in self.waiting:
             return False
         self.waiting.remove(exchange)
         return True
 
-    def answer_connects(self, *, succeed: bool) -> None:
+    def answer(self, *, succeed: bool) -> None:
         """Let the connections that are wanted now come about, or fail."""
         waiting, self.waiting = self.waiting, []
-        for exchange in waiting:
-            if not succeed:
+        if succeed and waiting:
+            self.transports += self._make(waiting)
+        elif not succeed:
+            for exchange in waiting:
                 exchange.unreachable("refused", len(CONNECT_PAUSES), monotonic_ns())
-                continue
+
+
+class MemoryEndpoint(Endpoint):
+    """An instance that speaks HTTP/1.1."""
+
+    __slots__ = ("connects",)
+
+    def __init__(self, route: link.InstanceRoute) -> None:
+        super().__init__(route)
+        self.connects = Connects(self._make)
+
+    def connect(self, exchange: Exchange) -> None:
+        """Note that a connection is wanted."""
+        self.connects.waiting.append(exchange)
+
+    def cancel(self, exchange: Exchange) -> bool:
+        """It is not wanted any more."""
+        return self.connects.cancel(exchange)
+
+    def _make(self, waiting: list[Exchange]) -> list[Transport]:
+        made = []
+        for exchange in waiting:
             upstream = UpstreamConnection(self)
-            self.transports.append(Transport(upstream))
+            made.append(Transport(upstream))
             exchange.upstream = upstream
             exchange.on_connected(upstream)
+        return made
+
+
+class MemoryHttp2Endpoint(Http2Endpoint):
+    """An instance that speaks HTTP/2; what it sends begins with its settings."""
+
+    __slots__ = ("connects",)
+
+    def __init__(self, route: link.InstanceRoute) -> None:
+        super().__init__(route)
+        self.connects = Connects(self._make)
+
+    def connect(self, exchange: Exchange) -> None:
+        """Note that a stream is wanted."""
+        self.connects.waiting.append(exchange)
+
+    def cancel(self, exchange: Exchange) -> bool:
+        """It is not wanted any more."""
+        return self.connects.cancel(exchange)
+
+    def _make(self, waiting: list[Exchange]) -> list[Transport]:
+        session = UpstreamSession(self, asyncio.get_running_loop().create_future())
+        transport = Transport(session)
+        session.on_settings()
+        self.sessions.append(session)
+        for exchange in waiting:
+            self.lend(exchange, monotonic_ns())
+        return [transport]
 
 
 class Wire:
     """A service with one instance, and clients one after another."""
 
-    def __init__(self, concurrency: int = 1) -> None:
+    def __init__(self, concurrency: int = 1, *, h2c: bool = False) -> None:
         self.dispatch = Dispatch(SilentVoice())
         service = link.ServiceRoute(name="a", splits=(link.Split(revision="r", percent=100),))
-        revision = link.RevisionRoute(name="r", service="a", concurrency=concurrency)
+        revision = link.RevisionRoute(
+            name="r", service="a", concurrency=concurrency, protocol="h2c" if h2c else "http1"
+        )
         routes = link.Routes(services=(service,), revisions=(revision,), default_service="a")
         self.dispatch.apply_routes(routes, 0)
         route = link.InstanceRoute(id="i", revision="r", host="127.0.0.1", port=1)
-        self.endpoint = MemoryEndpoint(route)
+        self.endpoint: Endpoint
+        if h2c:
+            self.endpoint = http2 = MemoryHttp2Endpoint(route)
+            self.connects, self.sessions = http2.connects, http2.sessions
+        else:
+            self.endpoint = http1 = MemoryEndpoint(route)
+            self.connects, self.sessions = http1.connects, []
         self.pool = self.dispatch.pools["r"]
         self.pool.add(self.endpoint, 0)
 
@@ -162,6 +218,7 @@ class Wire:
             "clients": len(self.dispatch.clients),
             "connections": len(self.endpoint.connections),
             "idle connections": len(self.endpoint.idle),
-            "connections being made": len(self.endpoint.waiting),
+            "connections of HTTP/2": len(self.sessions),
+            "connections being made": len(self.connects.waiting),
         }
         return [f"{count} {what}" for what, count in held.items() if count]

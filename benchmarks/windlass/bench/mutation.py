@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import h2.connection
+from windlass.bench.frames import client_bytes, frame, instance_bytes
+from windlass.router.http2_frames import PREFACE, SETTINGS
 
 if TYPE_CHECKING:
     from random import Random
@@ -28,20 +29,16 @@ class Event(IntEnum):
 
 
 Step = tuple[Event, bytes]
+
+
+class Talk(NamedTuple):
+    """What happens, and whether the instance is one that speaks HTTP/2."""
+
+    h2c: bool
+    steps: list[Step]
+
+
 _RARE = tuple(Event)[Event.REFUSED :]
-
-
-def _http2() -> bytes:
-    client = h2.connection.H2Connection()
-    client.initiate_connection()
-    head = [(":method", "POST"), (":path", "/"), (":scheme", "http"), (":authority", "a")]
-    client.send_headers(1, head)
-    client.send_data(1, b"hello", end_stream=True)
-    head[0] = (":method", "GET")
-    client.send_headers(3, [*head, ("te", "trailers")], end_stream=True)
-    client.ping(b"12345678")
-    client.reset_stream(3)
-    return client.data_to_send()
 
 
 _HOST = b"Host: a\r\n"
@@ -58,7 +55,7 @@ REQUESTS = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n\x81\x00",
     b"OPTIONS * HTTP/1.1\r\n" + _HOST + b"TE: trailers\r\nForwarded: for=1.2.3.4\r\n\r\n",
     b"GET http://a:80/x HTTP/1.1\r\n" + _HOST + b"X-Forwarded-For: 1.2.3.4, ::1\r\n\r\n",
-    _http2(),
+    PREFACE + frame(SETTINGS, 0, 0),
 )
 RESPONSES = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
@@ -80,13 +77,27 @@ TOKENS = (
     *(b"Expect: 100-continue\r\n", b"X: " + b"y" * 3000 + b"\r\n", b"A: b\r\n" * 101, b"%00"),
 )
 CHANCE_OF_RARE = 0.08  # at each step
+CHANCE_OF_HTTP2 = 0.35
+CHANCE_OF_H2C = 0.3
 CHANCE_OF_SOUND = 0.25  # that a side's bytes stay as they are
+CHANCE_OF_SOUND_FRAMES = 0.6  # what the frames say is broken often enough
 
 
-def talk(random: Random) -> list[Step]:
+def talk(random: Random) -> Talk:
     """Return what happens on one client's connection."""
-    client = _bytes(random, REQUESTS)
-    instance = _bytes(random, RESPONSES)
+    h2c = random.random() < CHANCE_OF_H2C
+    if random.random() < CHANCE_OF_HTTP2:
+        client = _changed(random, client_bytes(random), REQUESTS, CHANCE_OF_SOUND_FRAMES)
+    else:
+        client = _bytes(random, REQUESTS)
+    if h2c:
+        instance = _changed(random, instance_bytes(random), RESPONSES, CHANCE_OF_SOUND_FRAMES)
+    else:
+        instance = _bytes(random, RESPONSES)
+    return Talk(h2c, _steps(random, client, instance))
+
+
+def _steps(random: Random, client: bytes, instance: bytes) -> list[Step]:
     sides = [(Event.CLIENT_SENDS, part) for part in _parts(random, client)]
     steps: list[Step] = []
     for part in _parts(random, instance):
@@ -103,8 +114,14 @@ def talk(random: Random) -> list[Step]:
 
 def _bytes(random: Random, seeds: tuple[bytes, ...]) -> bytes:
     count = random.choice((1, 1, 1, 2, 3))
-    data = bytearray(b"".join(random.choice(seeds) for _ in range(count)))
-    if random.random() >= CHANCE_OF_SOUND:
+    return _changed(random, b"".join(random.choice(seeds) for _ in range(count)), seeds)
+
+
+def _changed(
+    random: Random, sound: bytes, seeds: tuple[bytes, ...], chance: float = CHANCE_OF_SOUND
+) -> bytes:
+    data = bytearray(sound)
+    if random.random() >= chance:
         for _ in range(random.choice((1, 1, 2, 3, 6))):
             _mutate(random, data, seeds)
     return bytes(data)
