@@ -399,3 +399,16 @@ def test_the_highest_within_a_span_is_what_a_plain_search_finds(
         history.append((now, value))
         peaks, highest = highest_within(peaks, now, value, 20.0)
         assert highest == max(old for moment, old in history if moment > now - 20.0)
+
+
+class TestRefusedInstances:
+    """A budget that is spent, say: whatever the traffic, there is no instance."""
+
+    def test_none_is_wanted_whatever_waits_or_is_the_minimum(self) -> None:
+        seen = Observation(now=0, ready=3, in_flight=7, queued=900, last_demand=0, refused="spent")
+        decision = decide(template(min_instances=2), seen, NEW)
+        assert (decision.desired, decision.kind, decision.reason) == (0, Kind.REFUSED, "spent")
+
+    def test_a_deployment_is_still_checked(self) -> None:
+        seen = Observation(now=0, queued=900, refused="spent", checking=True)
+        assert decide(template(), seen, NEW).desired == 1

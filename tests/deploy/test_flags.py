@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from windlass.deploy.cli.flags import (
     read_template,
 )
 from windlass.deploy.quantity import BadQuantity
+from windlass.model.budget import Action, Budget, Period
 from windlass.model.service import GIB, Container, Limits, Mode, Probe, Scaling, Target, Template
 
 BASE = Template(
@@ -212,3 +215,26 @@ def test_flags_with_two_forms_are_kept_until_the_other_is_given(wanted: bool) ->
     assert given.session_affinity is wanted
     assert template(Flags(port="1"), given).session_affinity is wanted
     assert template(Flags(port="1"), given).container.protocol == given.container.protocol
+
+
+def test_a_budget_is_an_amount_and_a_period_and_is_kept_until_it_is_taken_away() -> None:
+    given = template(Flags(budget="$5.50/day"), BASE)
+    assert given.budget == Budget(amount=Decimal("5.5"), period=Period.DAY)
+    capped = template(Flags(budget_action="cap"), given)
+    assert capped.budget == Budget(amount=Decimal("5.5"), period=Period.DAY, action=Action.CAP)
+    assert template(Flags(budget="1/hour"), capped).budget == Budget(
+        amount=Decimal(1), period=Period.HOUR, action=Action.CAP
+    )
+    assert template(Flags(port="1"), capped).budget == capped.budget
+    assert template(Flags(budget="none"), capped).budget is None
+
+
+@pytest.mark.parametrize("text", ["5", "5/week", "0/day", "-1/day", "x/day", "5 /day", "1e3/day"])
+def test_what_is_no_budget_is_refused(text: str) -> None:
+    [fault] = faults(Flags(budget=text), BASE)
+    assert fault.startswith(f"--budget: {text!r} is not allowed; allowed: an amount above 0")
+
+
+def test_an_action_needs_a_budget() -> None:
+    [fault] = faults(Flags(budget_action="cap"), BASE)
+    assert fault.startswith("--budget-action: 'cap' is not allowed; allowed: --budget besides")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windlass.deploy.manifest import ManifestError, ServiceSpec, read, read_node
+from windlass.model.budget import Action, Budget, Period
 from windlass.model.service import GIB, MIB, Mode, Probe, Target
 
 FULL = """
@@ -42,6 +44,8 @@ spec:
         run.googleapis.com/cpu-throttling: 'false'
         run.googleapis.com/health-check-disabled: 'true'
         run.googleapis.com/sessionAffinity: 'true'
+        windlass.dev/budget: 5/day
+        windlass.dev/budget-action: cap
     spec:
       containerConcurrency: 50
       timeoutSeconds: 120
@@ -131,6 +135,7 @@ def test_a_full_manifest_says_what_it_says() -> None:
     assert scaling.scale_down_delay == 60
     assert template.labels == (("stage", "prod"),)
     assert template.session_affinity
+    assert template.budget == Budget(amount=Decimal(5), period=Period.DAY, action=Action.CAP)
 
 
 def test_fields_without_effect_are_warned_about() -> None:

@@ -16,7 +16,7 @@ from windlass.model.service import (
 from windlass.router.link import RevisionRoute, Routes, Split
 
 
-def table(template: Template, average_start: float | None = None) -> Routes:
+def table(template: Template, average_start: float | None = None, refusal: str = "") -> Routes:
     revision = Revision(name="web-00001", service="web", number=1, created=0, template=template)
     service = Service(
         name="web",
@@ -24,7 +24,9 @@ def table(template: Template, average_start: float | None = None) -> Routes:
         traffic=(Target(percent=90), Target(revision="web-00000", percent=10, tag="old")),
         latest_ready="web-00001",
     )
-    return routes([service], [revision], lambda name: average_start, ("localhost",), "web")
+    return routes(
+        [service], [revision], lambda _: average_start, lambda _: refusal, ("localhost",), "web"
+    )
 
 
 def route(template: Template, average_start: float | None = None) -> RevisionRoute:
@@ -56,6 +58,11 @@ def test_instances_are_filled_up_to_what_is_aimed_at_whatever_part_of_it_scaling
 def test_lambda_mode_has_one_request_per_instance_whatever_the_limits_say() -> None:
     found = route(Template(container=CONTAINER, mode=Mode.LAMBDA))
     assert (found.concurrency, found.target, found.shadow_concurrency) == (1, 1, 80)
+
+
+def test_what_is_refused_instances_has_no_place_for_a_request_and_says_why() -> None:
+    found = table(Template(container=CONTAINER, mode=Mode.LAMBDA), refusal="spent").revisions[0]
+    assert (found.max_instances, found.refusal) == (0, "spent")
 
 
 def test_requests_wait_ten_seconds_or_three_and_a_half_starts() -> None:

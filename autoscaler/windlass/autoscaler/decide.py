@@ -36,6 +36,7 @@ class Kind(StrEnum):
     MINIMUM = "minimum"
     MAXIMUM = "maximum"
     CHECKED = "checked"  # a deployment waits for an instance
+    REFUSED = "refused"  # there may be no instance now, whatever waits
     UNREACHABLE = "unreachable"  # no traffic and no tag leads here
 
 
@@ -53,6 +54,7 @@ class Observation:
     last_demand: float | None = None  # last request, or instance made ready; None: never
     reachable: bool = True
     checking: bool = False
+    refused: str = ""  # why there may be no instance now; empty: there may
 
 
 Peaks = tuple[tuple[float, int], ...]  # (moment, value), values falling
@@ -118,6 +120,9 @@ def decide(template: Template, seen: Observation, memory: Memory) -> Decision:
     if not seen.reachable:
         claim = _unreachable(at_once, seen)
     claim = _bounded(template.scaling, seen, claim)
+    if seen.refused:
+        # A deployment is still checked: it may bring what ends the refusal.
+        claim = Claim(int(seen.checking), Kind.REFUSED, seen.refused)
     return Decision(claim.count, claim.kind, claim.reason, memory)
 
 

@@ -146,6 +146,13 @@ class Autoscaler:
             scaled.reachable = reachable
             self._poke(revision)
 
+    def refuse_instances(self, revision: str, reason: str) -> None:
+        """Let the revision have no instance, for this reason; with an empty one, let it again."""
+        scaled = self._scaled.get(revision)
+        if scaled is not None and scaled.refused != reason:
+            scaled.refused = reason
+            self._poke(revision)
+
     async def remove(self, revision: str) -> None:
         """Drain and stop all instances of a revision, and forget it."""
         if scaled := self._scaled.pop(revision, None):

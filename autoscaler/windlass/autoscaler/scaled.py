@@ -50,6 +50,7 @@ class Scaled:
         self._starts: deque[int] = deque(maxlen=STARTS_AVERAGED)
         self.revision = revision
         self.reachable = True
+        self.refused = ""  # why there may be no instance now
         self.checks: list[asyncio.Future[None]] = []  # deployments that wait for an instance
         self.memory = Memory()
         self.backoff = Backoff()
@@ -96,6 +97,7 @@ class Scaled:
             last_demand=max(moments) / SECOND if moments else None,
             reachable=self.reachable,
             checking=bool(self.checks),
+            refused=self.refused,
         )
 
     def explain(self, seen: Observation, decision: Decision, *, acted: bool) -> bool:

@@ -13,6 +13,7 @@ from windlass.deploy.api.schema import (
     BillView,
     BookBillView,
     BookView,
+    BudgetView,
     SharesView,
     ShareView,
     TermView,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from windlass.billing.bill import Bill
     from windlass.billing.book import Book
+    from windlass.billing.budget import Verdict
     from windlass.billing.shares import Share
     from windlass.billing.usage import Usage
 
@@ -88,6 +90,22 @@ def book_view(book: Book) -> BookView:
         mode=book.mode,
         source=book.sources[0],
         date=book.date.isoformat(),
+    )
+
+
+def budget_view(service: str, verdict: Verdict) -> BudgetView:
+    """Return how a budget stands."""
+    budget = verdict.budget
+    return BudgetView(
+        service=service,
+        amount=budget.amount,
+        spent=verdict.spent,
+        currency=verdict.currency,
+        period=budget.period,
+        action=budget.action,
+        since=verdict.begin,
+        until=verdict.end,
+        sentence=verdict.sentence(),
     )
 
 

@@ -23,6 +23,7 @@ from windlass.billing.ledger import Ledger, LedgerUnavailable
 from windlass.billing.meter import Meter
 from windlass.billing.running import RunningUsage
 from windlass.deploy.api import server
+from windlass.deploy.budgets import Budgets
 from windlass.deploy.comparison.runs import Runs
 from windlass.deploy.comparison.target import admin_url
 from windlass.deploy.control import Control
@@ -115,6 +116,8 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
     runs = Runs(
         options.state / "compare", admin_url(options.admin), lambda name: platform.delete(name)
     )
+    books = _load_books(options.state)
+    budgets = Budgets(control, ledger, books, store, counters)
     platform = RunningPlatform(
         options=options,
         runtime=runtime.name,
@@ -126,8 +129,9 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
         metering=metering,
         counters=counters,
         logs_kept=logs,
-        books_known=_load_books(options.state),
         comparisons=runs,
+        books_known=books,
+        budgets=budgets,
     )
 
     def table() -> link.Routes:
@@ -135,15 +139,18 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
             control.services.values(),
             control.revisions.values(),
             autoscaler.average_start,
+            budgets.refusal,
             _domains(options),
             options.default_service,
         )
 
     switchboard.join(autoscaler, workers, table)
     control.join(autoscaler, switchboard.publish, switchboard.event, platform.view)
+    budgets.join(autoscaler, switchboard.publish, switchboard.event)
     autoscaler.hold()
     control.load()
     stack.push_async_callback(metering.flush)
+    await budgets.look()  # what was capped is, before a request comes
     await _take_over(autoscaler, control, meter, switchboard)
     # Workers end first, when their requests are answered: then nothing is in flight anywhere.
     stack.push_async_callback(autoscaler.stop, 0.0)
@@ -152,7 +159,7 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
         await workers.open(options.workers)
     except CannotListen as error:
         raise CannotStart(f"the router cannot listen on --http {options.http}") from error
-    for work in (autoscaler.run(), metering.run()):
+    for work in (autoscaler.run(), metering.run(), budgets.run()):
         stack.push_async_callback(_cancel, asyncio.create_task(work))
     await _serve_admin(platform, options, stack)
     runs.open()

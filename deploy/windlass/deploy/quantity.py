@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from fractions import Fraction
+
+from windlass.model.budget import Period
 
 CPU_ALLOWED = "vCPUs such as 1, 0.5 or 500m, in whole thousandths"
 MEMORY_ALLOWED = "bytes such as 512Mi, 1Gi, 500M, 1G or 536870912"
 DURATION_ALLOWED = "a duration such as 30s, 5m, 1h, 1m30s, 500ms or plain seconds"
 
+BUDGET_ALLOWED = "an amount above 0 and a period: 0.50/hour, 5/day or $100/month"
+
+_BUDGET = re.compile(rf"\$?(\d{{1,12}}(?:\.\d{{1,9}})?)/({'|'.join(Period)})", re.ASCII)
 _BINARY = {f"{letter}i": 1024**power for power, letter in enumerate("KMGTPE", 1)}
 _DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 _SUFFIXES: dict[str, Fraction] = {
@@ -27,6 +33,18 @@ class BadQuantity(ValueError):
     def __init__(self, value: str, allowed: str) -> None:
         super().__init__(f"{value!r} is not allowed; allowed: {allowed}")
         self.value, self.allowed = value, allowed
+
+
+def read_budget(text: str) -> tuple[Decimal, Period]:
+    """Return an amount of money and the period for which it is, from a text such as 5/day.
+
+    Raises:
+        BadQuantity: not a budget.
+    """
+    found = _BUDGET.fullmatch(text)
+    if found is None or not (amount := Decimal(found[1])):
+        raise BadQuantity(text, BUDGET_ALLOWED)
+    return amount, Period(found[2])
 
 
 def read_cpu(text: str) -> int:

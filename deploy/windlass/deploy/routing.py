@@ -23,22 +23,27 @@ def routes(
     services: Iterable[Service],
     revisions: Iterable[Revision],
     average_start: Callable[[str], float | None],
+    refusal: Callable[[str], str],
     domains: tuple[str, ...],
     default_service: str,
 ) -> Routes:
     """Return the table of all services and of all revisions that may have instances.
 
-    `average_start` says how many seconds a revision's instances take to start, None: not known.
+    `average_start` says how many seconds a revision's instances take to start, None: not known;
+    `refusal` why a service may have no instance now, empty: it may.
     """
     return Routes(
         services=tuple(ServiceRoute(name=s.name, splits=splits(s)) for s in services),
-        revisions=tuple(_route(revision, average_start(revision.name)) for revision in revisions),
+        revisions=tuple(
+            _route(revision, average_start(revision.name), refusal(revision.service))
+            for revision in revisions
+        ),
         domains=domains,
         default_service=default_service,
     )
 
 
-def _route(revision: Revision, average_start: float | None) -> RevisionRoute:
+def _route(revision: Revision, average_start: float | None, refusal: str) -> RevisionRoute:
     template = revision.template
     limits, scaling = template.limits, template.scaling
     shared = template.mode is Mode.CLOUDRUN
@@ -49,7 +54,8 @@ def _route(revision: Revision, average_start: float | None) -> RevisionRoute:
         mode=template.mode,
         concurrency=limits.concurrency if shared else 1,
         target=max(1, int(aim)) if shared else 1,
-        max_instances=scaling.max_instances,
+        max_instances=0 if refusal else scaling.max_instances,
+        refusal=refusal,
         shadow_concurrency=limits.concurrency if shared else SHADOW_CONCURRENCY,
         timeout=limits.timeout,
         queue_wait=max(SHORTEST_WAIT, START_FACTOR * (average_start or 0.0)),

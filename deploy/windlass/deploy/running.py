@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from windlass.billing.bill import Bill, bill
 from windlass.billing.book import Book, Nothing, find
 from windlass.billing.ledger import LedgerUnavailable
@@ -19,7 +21,7 @@ from windlass.billing.slices import Kind
 from windlass.deploy.api.platform import Refused
 from windlass.deploy.api.problems import problem
 from windlass.deploy.api.schema import DecisionView, EventView, LogLineView, StatusView
-from windlass.deploy.bill_views import bill_view, book_view, in_order, shares_view
+from windlass.deploy.bill_views import bill_view, book_view, budget_view, in_order, shares_view
 from windlass.deploy.cost_views import cost_views
 from windlass.deploy.live_views import lately, overview_view, rates_of, timeline_view
 from windlass.deploy.views import instance_view, service_view, url
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
         SharesView,
         TimelineView,
     )
+    from windlass.deploy.budgets import Budgets
     from windlass.deploy.control import Control
     from windlass.deploy.manifest import ServiceSpec
     from windlass.deploy.metering import Metering
@@ -72,6 +75,7 @@ class RunningPlatform:
     logs_kept: InstanceLogs
     books_known: Mapping[str, Book]
     comparisons: Comparisons
+    budgets: Budgets
     started: float = field(default_factory=time.time)
 
     def deploy(
@@ -225,7 +229,10 @@ class RunningPlatform:
         """Return the bill of one service or of all, with one book or with each."""
         books = in_order(self.books_known) if book is None else [await self.book(book)]
         usage = await self._metered(service, since, until)
-        return await asyncio.to_thread(bill_view, usage, books, service or "", terms)
+        found = await asyncio.to_thread(bill_view, usage, books, service or "", terms)
+        verdicts = sorted(self.budgets.verdicts.items())
+        budgets = (budget_view(name, v) for name, v in verdicts if service in (None, name))
+        return msgspec.structs.replace(found, budgets=tuple(budgets))
 
     async def shares(
         self,

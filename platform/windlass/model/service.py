@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from windlass.model.budget import Budget
+
 MIB = 1024**2
 GIB = 1024**3
 
@@ -84,6 +86,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = Mode.CLOUDRUN
     labels: tuple[tuple[str, str], ...] = ()
     session_affinity: bool = False  # a client's requests to the same instance, best effort
+    budget: Budget | None = None  # of the whole service, while this is its latest ready revision
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):

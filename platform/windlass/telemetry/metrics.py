@@ -93,6 +93,7 @@ class Counters(Collector):
         self._revisions: dict[str, _Revision] = {}
         self._instances: dict[str, tuple[str, str, str]] = {}  # id -> service, revision, state
         self._costs: dict[tuple[str, str], float] = {}
+        self._budgets: dict[str, tuple[float, float]] = {}  # service -> amount, spent
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -164,11 +165,20 @@ class Counters(Collector):
         key = (service, book)
         self._costs[key] = max(float(dollars), self._costs.get(key, 0.0))
 
+    def set_budget(self, service: str, amount: Decimal, spent: Decimal) -> None:
+        """Take how a service's budget stands in its present period."""
+        self._budgets[service] = (float(amount), float(spent))
+
+    def drop_budget(self, service: str) -> None:
+        """Take it that a service has no budget any more."""
+        self._budgets.pop(service, None)
+
     def forget(self, service: str) -> None:
         """Show nothing more of a service: it was deleted."""
         self._revisions = {n: r for n, r in self._revisions.items() if r.service != service}
         self._instances = {n: i for n, i in self._instances.items() if i[0] != service}
         self._costs = {key: cost for key, cost in self._costs.items() if key[0] != service}
+        self.drop_budget(service)
 
     def by_service(self) -> dict[str, ServiceCounts]:
         """Return what was counted of each service."""
@@ -260,6 +270,19 @@ class Counters(Collector):
             "What a service's traffic costs by a price book, in US dollars.",
             labels=("service", "book"),
         )
+        budget = GaugeMetricFamily(
+            "windlass_budget_dollars",
+            "What a service may cost in each period of its budget.",
+            labels=("service",),
+        )
+        spent = GaugeMetricFamily(
+            "windlass_budget_spent_dollars",
+            "What a service has cost in the present period of its budget.",
+            labels=("service",),
+        )
+        for service, (amount, used) in self._budgets.items():
+            budget.add_metric((service,), amount)
+            spent.add_metric((service,), used)
         for name, counts in self._revisions.items():
             labels = (counts.service, name)
             billed.add_metric(labels, counts.billed / SECOND)
@@ -267,7 +290,7 @@ class Counters(Collector):
                 usage.add_metric((*labels, kind), length / SECOND)
         for key, dollars in self._costs.items():
             cost.add_metric(key, dollars)
-        yield from (usage, billed, cost)
+        yield from (usage, billed, cost, budget, spent)
 
     def _revision(self, service: str, name: str) -> _Revision:
         if name not in self._revisions:

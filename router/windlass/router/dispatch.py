@@ -31,6 +31,7 @@ from windlass.router.link import (
     Thaw,
 )
 from windlass.router.pool import SECOND, Pool
+from windlass.router.refusals import waited_in_vain
 from windlass.router.routes import Table
 from windlass.router.tracing import Ids
 
@@ -283,8 +284,7 @@ class Dispatch:
             self._close_idle_clients(len(self.clients) - self.max_clients)
         for pool in self.pools.values():
             for ticket in pool.expire(now):
-                detail = f"No slot came free within {pool.route.queue_wait:g} s; try again later."
-                ticket.refuse(Problem(429, "queue-wait", detail, retry_after=1), now)
+                ticket.refuse(waited_in_vain(pool.route), now)
         for endpoint in self._endpoints.values():
             endpoint.close_idle(now - IDLE_LIMIT)
         for endpoint in [one for one in self._aside if one.standing.aside_until <= now]:

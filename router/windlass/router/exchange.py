@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from windlass.router.access_log import Entry
 from windlass.router.errors import Problem
-from windlass.router.pool import Reason, Refused
+from windlass.router.pool import Refused
+from windlass.router.refusals import too_many
 from windlass.router.retries import MAX_TRIES
 from windlass.router.tracing import cold_start, server_timing
 
@@ -88,7 +89,7 @@ class Exchange(ABC):
         except Problem as problem:
             self.refuse(problem, now)
         except Refused as refused:
-            self.refuse(_too_many(refused), now)
+            self.refuse(too_many(refused, pool.route), now)
         else:
             if endpoint is None:
                 self.dispatch.starved(pool)
@@ -319,11 +320,3 @@ class Exchange(ABC):
 def body_too_large(limit: int) -> Problem:
     """Return the problem of a request body over its revision's limit."""
     return Problem(413, "body-too-large", f"The request body is over the limit of {limit} bytes.")
-
-
-def _too_many(refused: Refused) -> Problem:
-    if refused.reason is Reason.QUEUE_FULL:
-        detail = f"{refused.limit} requests wait already, which is the limit; try again later."
-    else:
-        detail = f"{refused.limit} requests are under way already: one for each instance allowed."
-    return Problem(429, refused.reason, detail, retry_after=1)

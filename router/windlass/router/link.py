@@ -33,6 +33,7 @@ class RevisionRoute(msgspec.Struct, frozen=True, kw_only=True):
     max_body: int = 32 * 1024**2  # bytes of a request body; 0: unlimited
     protocol: Literal["http1", "h2c"] = "http1"  # what its instances speak
     session_affinity: bool = False  # a client's requests to the same instance, best effort
+    refusal: str = ""  # why no instance will come now: told to those who wait in vain
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):

@@ -167,6 +167,20 @@ class BookBillView(msgspec.Struct, frozen=True, kw_only=True):
     unconfirmed: tuple[str, ...] = ()  # what no source confirms
 
 
+class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
+    """How a service's budget stands in its present period [since, until)."""
+
+    service: str
+    amount: Decimal
+    spent: Decimal
+    currency: str
+    period: str  # hour, day, month
+    action: str  # warn, cap
+    since: int  # Unix seconds
+    until: int
+    sentence: str  # the same in words
+
+
 class BillView(msgspec.Struct, frozen=True, kw_only=True):
     """A service's bill, or everybody's where `service` is empty."""
 
@@ -175,6 +189,7 @@ class BillView(msgspec.Struct, frozen=True, kw_only=True):
     until: float
     usage: UsageView
     books: tuple[BookBillView, ...]  # the first actual one is what the service is said to cost
+    budgets: tuple[BudgetView, ...] = ()
 
 
 class TermView(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,6 +46,9 @@ def print_bill(bill: BillView, detailed: Sequence[BookBillView]) -> None:
         click.echo()
         _print_others(others, charged)
     _print_assumptions(detailed)
+    for budget in bill.budgets:
+        click.echo()
+        _print_text(f"Budget of {budget.service}: {budget.sentence}.")
 
 
 def _print_usage(bill: BillView) -> None:

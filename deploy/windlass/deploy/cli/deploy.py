@@ -41,6 +41,12 @@ if TYPE_CHECKING:
     default=None,
     help="A client's requests go to the same instance, as far as it has room?",
 )
+@click.option("--budget", metavar="N/PERIOD", help="What it may cost: 5/day, 0.5/hour; or none.")
+@click.option(
+    "--budget-action",
+    type=click.Choice(["warn", "cap"]),
+    help="When it has: only say so, or run no instance until the period is over?",
+)
 @click.option("--no-traffic", is_flag=True, help="What serves now goes on serving.")
 @click.option(
     "--deploy-health-check/--no-deploy-health-check",

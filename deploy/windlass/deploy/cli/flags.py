@@ -12,9 +12,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from windlass.deploy.quantity import BadQuantity, read_cpu, read_duration, read_memory
+from windlass.deploy.quantity import (
+    BUDGET_ALLOWED,
+    BadQuantity,
+    read_budget,
+    read_cpu,
+    read_duration,
+    read_memory,
+)
 from windlass.deploy.validation import check_template, field_names
 from windlass.deploy.violation import Violation
+from windlass.model.budget import Action, Budget
 from windlass.model.service import Container, Limits, Mode, Scaling, Target, Template
 
 if TYPE_CHECKING:
@@ -25,6 +33,7 @@ Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 Pairs = tuple[tuple[str, str], ...]
 
+NO_BUDGET = "none"  # takes a budget away
 NAMES = field_names(
     {
         "container.image": "--image",
@@ -65,6 +74,8 @@ class Flags:
     scale_to_zero_grace: str | None = None
     use_http2: bool | None = None
     session_affinity: bool | None = None
+    budget: str | None = None
+    budget_action: str | None = None
 
 
 class FlagReader:
@@ -98,6 +109,7 @@ def read_template(flags: Flags, base: Template | None) -> tuple[Template, list[V
         session_affinity=(
             known.session_affinity if flags.session_affinity is None else flags.session_affinity
         ),
+        budget=_budget(flags, known.budget, reader),
     )
     failed = {violation.path for violation in reader.wrong}
     found = [v for v in check_template(template, NAMES) if v.path not in failed]
@@ -208,6 +220,23 @@ def _scaling(flags: Flags, known: Scaling, reader: FlagReader) -> Scaling:
         panic_window=None if window is None else window / 10,
         scale_to_zero_grace=grace,
     )
+
+
+def _budget(flags: Flags, known: Budget | None, reader: FlagReader) -> Budget | None:
+    if flags.budget == NO_BUDGET:
+        return None
+    if read := reader.take("--budget", flags.budget, read_budget):
+        action = known.action if known else Action.WARN
+        known = Budget(amount=read[0], period=read[1], action=action)
+    if known is None:
+        if flags.budget_action and not flags.budget:
+            allowed = f"--budget besides; {BUDGET_ALLOWED}"
+            reader.wrong.append(
+                Violation(path="--budget-action", value=flags.budget_action, allowed=allowed)
+            )
+        return None
+    action = Action(flags.budget_action) if flags.budget_action else known.action
+    return msgspec.structs.replace(known, action=action)
 
 
 def _given(value: Struct, **changes: object) -> Struct:

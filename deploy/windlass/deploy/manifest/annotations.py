@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from windlass.deploy.manifest.section import Findings, convert
-from windlass.deploy.quantity import BadQuantity, read_duration
+from windlass.deploy.quantity import BUDGET_ALLOWED, BadQuantity, read_budget, read_duration
+from windlass.model.budget import Action, Budget, Period
 from windlass.model.service import Mode, Scaling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from decimal import Decimal
     from typing import TypeVar
 
     T = TypeVar("T")
@@ -21,6 +23,7 @@ KNATIVE = "autoscaling.knative.dev/"
 GOOGLE = "run.googleapis.com/"
 OWN = "windlass.dev/"
 MODE, EXEC = f"{OWN}mode", f"{OWN}exec"
+BUDGET, BUDGET_ACTION = f"{OWN}budget", f"{OWN}budget-action"
 SESSION_AFFINITY = f"{GOOGLE}sessionAffinity"
 HEALTH_CHECK_DISABLED = f"{GOOGLE}health-check-disabled"
 
@@ -51,6 +54,7 @@ class Asked:
     exec: tuple[str, ...]
     health_check: bool
     session_affinity: bool
+    budget: Budget | None
 
 
 def annotation_path(path: str, field: str) -> str:
@@ -66,9 +70,10 @@ def read_annotations(given: Mapping[str, str], path: str, findings: Findings) ->
         exec=_take(given, EXEC, _command, (), path, findings),
         health_check=_take(given, HEALTH_CHECK_DISABLED, _truth, False, path, findings) is False,
         session_affinity=_take(given, SESSION_AFFINITY, _truth, False, path, findings),
+        budget=_budget(given, path, findings),
     )
     known = {f"{KNATIVE}{name}" for names in _ANNOTATIONS.values() for name in names}
-    known |= {MODE, EXEC, HEALTH_CHECK_DISABLED, SESSION_AFFINITY}
+    known |= {MODE, EXEC, HEALTH_CHECK_DISABLED, SESSION_AFFINITY, BUDGET, BUDGET_ACTION}
     for key, value in given.items():
         _judge(key, value, known, path, findings)
     return asked
@@ -123,6 +128,17 @@ def _scaling(given: Mapping[str, str], path: str, findings: Findings) -> Scaling
     )
 
 
+def _budget(given: Mapping[str, str], path: str, findings: Findings) -> Budget | None:
+    action = _take(given, BUDGET_ACTION, _action, Action.WARN, path, findings)
+    read = _take(given, BUDGET, _amount, None, path, findings)
+    if read is None:
+        if BUDGET_ACTION in given and BUDGET not in given:
+            allowed = f"{BUDGET} besides; {BUDGET_ALLOWED}"
+            findings.wrong(f"{path}.{BUDGET_ACTION}", given[BUDGET_ACTION], allowed)
+        return None
+    return Budget(amount=read[0], period=read[1], action=action)
+
+
 def _take(
     given: Mapping[str, str],
     key: str,
@@ -160,6 +176,16 @@ def _mode(text: str) -> Mode:
     if text not in list(Mode):
         raise BadQuantity(text, " or ".join(Mode))
     return Mode(text)
+
+
+def _amount(text: str) -> tuple[Decimal, Period] | None:
+    return read_budget(text)
+
+
+def _action(text: str) -> Action:
+    if text not in list(Action):
+        raise BadQuantity(text, " or ".join(Action))
+    return Action(text)
 
 
 def _truth(text: str) -> bool:

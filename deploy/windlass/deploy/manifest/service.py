@@ -173,6 +173,7 @@ def _template(section: Section) -> tuple[Template, bool]:
         mode=asked.mode,
         labels=tuple(labels.items()),
         session_affinity=asked.session_affinity,
+        budget=asked.budget,
     )
     return template, asked.health_check
 
