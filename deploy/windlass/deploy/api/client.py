@@ -23,6 +23,7 @@ from windlass.deploy.api.schema import (
     Heartbeat,
     InstanceView,
     LogLineView,
+    NowView,
     Problem,
     Progress,
     ServiceView,
@@ -101,6 +102,10 @@ class Client:
         body = msgspec.json.encode(TrafficRequest(traffic=tuple(traffic)))
         async with self._request("PUT", _path(name, "traffic"), data=body) as response:
             return _decode(await response.read(), ServiceView, self.server)
+
+    async def now(self) -> list[NowView]:
+        """Return how every service does now."""
+        return await self._get("/api/v1/now", list[NowView])
 
     async def instances(self, name: str) -> list[InstanceView]:
         """Return a service's instances."""

@@ -273,6 +273,16 @@ class CostView(msgspec.Struct, frozen=True, kw_only=True):
     currency: str = "USD"
 
 
+class NowView(msgspec.Struct, frozen=True, kw_only=True):
+    """How one service does now, and did in the last minute and hour."""
+
+    service: OverviewView
+    requests_per_second: float | None = None  # of the last minute; None: not known yet
+    p50: float | None = None  # seconds, of the last minute's requests
+    p99: float | None = None
+    cost: CostView | None = None  # of the last hour; None: nothing was metered
+
+
 class SliceView(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch of an instance's life, and the rate at which the mode's own book bills it."""
 

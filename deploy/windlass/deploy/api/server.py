@@ -20,6 +20,7 @@ from windlass.deploy.api.problems import from_manifest, invalid, problem, proble
 from windlass.deploy.api.schema import BillTerms, DeployRequest, TrafficRequest
 from windlass.deploy.api.stream import closed, lively, stream
 from windlass.deploy.dashboard.pages import add_dashboard
+from windlass.deploy.dashboard.watch import Watch
 from windlass.deploy.quantity import BadQuantity, read_duration
 from windlass.deploy.validation import (
     check_labels,
@@ -69,7 +70,9 @@ def make_app(platform: Platform, names: Collection[str] = ()) -> web.Application
             web.get("/api/v1/books", _asked(lambda platform: platform.books())),
         ]
     )
-    add_dashboard(app, platform)
+    watch = Watch(platform)
+    app.router.add_get("/api/v1/now", _told_by(watch))
+    add_dashboard(app, platform, watch)
     return app
 
 
@@ -189,6 +192,14 @@ def _terms(request: web.Request) -> BillTerms:
         free_tier=_query(request, "free_tier", _truth, False),
         rounding=_query(request, "rounding", _rounding, None),
     )
+
+
+def _told_by(watch: Watch) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def now(_: web.Request) -> web.Response:
+        await watch.look_first()
+        return _json(await watch.now())
+
+    return now
 
 
 def _asked(

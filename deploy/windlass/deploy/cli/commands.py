@@ -11,6 +11,7 @@ COMMANDS = {
     "deploy": "Deploy a container image, or a command line, as a service.",
     "apply": "Make a service what a Knative or Cloud Run manifest says.",
     "services": "List, describe, route and delete services.",
+    "top": "Watch what services do and cost, live.",
     "logs": "Show what a service's instances wrote.",
     "instances": "Show a service's instances.",
     "events": "Show what happened to a service.",

@@ -13,7 +13,6 @@ from windlass.deploy.api.platform import Refused
 from windlass.deploy.dashboard import assets, compare, cost, service, services
 from windlass.deploy.dashboard.live import stream
 from windlass.deploy.dashboard.page import TEMPLATES, Asked
-from windlass.deploy.dashboard.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from windlass.deploy.api.platform import Platform
     from windlass.deploy.dashboard.page import Build, Page
+    from windlass.deploy.dashboard.watch import Watch
 
 POLICY = {
     "default-src": "'none'",
@@ -49,9 +49,8 @@ PAGES: dict[str, Build] = {
 }
 
 
-def add_dashboard(app: web.Application, platform: Platform) -> None:
-    """Put the dashboard's pages beside the API."""
-    watch = Watch(platform)
+def add_dashboard(app: web.Application, platform: Platform, watch: Watch) -> None:
+    """Put the dashboard's pages beside the API, and let the watch run."""
 
     async def watching(_: web.Application) -> AsyncIterator[None]:
         task = asyncio.create_task(watch.run())

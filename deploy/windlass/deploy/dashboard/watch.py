@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from windlass.deploy.api.platform import Refused
+from windlass.deploy.api.schema import NowView
 from windlass.deploy.dashboard.pulse import Pulse
 
 if TYPE_CHECKING:
@@ -57,6 +58,22 @@ class Watch:
                 log.warning("dashboard.costs", why=str(refused))
         self._looked.set()
         self._looked = asyncio.Event()
+
+    async def now(self) -> list[NowView]:
+        """Return how every service does at this moment, by name; rates are as of the last look."""
+        views = []
+        for view in await self._platform.overview():
+            recent = self.pulse.recent(view.name)
+            views.append(
+                NowView(
+                    service=view,
+                    requests_per_second=recent.requests_per_second,
+                    p50=recent.p50,
+                    p99=recent.p99,
+                    cost=self.costs.get(view.name),
+                )
+            )
+        return views
 
     async def look_first(self) -> None:
         """Look once if nobody has yet."""
