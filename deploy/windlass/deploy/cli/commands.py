@@ -19,6 +19,7 @@ COMMANDS = {
     "bill": "Show what services cost, and what they would in the other mode.",
     "books": "List, show and check price books.",
     "compare": "Put the same load on both modes and compare latency and price.",
+    "grafana": "Write a Grafana dashboard and Prometheus alert rules.",
     "version": "Show the version.",
 }
 
