@@ -12,11 +12,12 @@ from windlass.router.link import InstanceReport, RevisionReport
 _MILLISECOND = 1_000_000
 
 # Upper bounds in ns, each included; a latency above the last has the index len(LATENCY_BUCKETS).
+# Close where answers usually are: a quantile is estimated from within one bucket.
 LATENCY_BUCKETS: tuple[int, ...] = tuple(
     milliseconds * _MILLISECOND
     for milliseconds in (
-        *(1, 2, 5, 10, 25, 50, 100, 250, 500),
-        *(1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000),
+        *(1, 2, 3, 5, 7, 10, 15, 25, 35, 50, 75, 100, 150, 200, 250, 350, 500, 750),
+        *(1_000, 1_500, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000),
     )
 )
 

@@ -13,6 +13,7 @@ from windlass.deploy.cli.faults import OperationFailed
 from windlass.deploy.cli.temporary import platform_at
 from windlass.deploy.comparison.settings import read, template_for
 from windlass.deploy.comparison.target import PlatformTarget, endpoint, template_of
+from windlass.model.budget import Action, Budget, Period
 from windlass.model.service import GIB, Container, Limits, Mode, Scaling, Template
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def test_a_service_lends_all_of_its_template_and_a_flag_goes_before_it() -> None
         container=Container(image="shop/cart", env=(("A", "1"),)),
         limits=Limits(concurrency=1, memory=GIB),
         scaling=Scaling(min_instances=2),
+        budget=Budget(amount=Decimal(1), period=Period.DAY, action=Action.CAP),
         mode=Mode.LAMBDA,
     )
     given = dict.fromkeys(FLAGS) | {"rate": "5", "duration": "9", "ramp": "0", "cpu": "2"}
@@ -98,6 +100,7 @@ def test_a_service_lends_all_of_its_template_and_a_flag_goes_before_it() -> None
     assert (shared.mode, shared.limits.concurrency) == (Mode.CLOUDRUN, 80)
     assert shared.container.env == (("A", "1"),)
     assert shared.scaling == Scaling(max_instances=7)
+    assert shared.budget is None
     assert template_for(asked, Mode.LAMBDA, 7).limits.concurrency == 1
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from windlass.deploy.api.schema import DecisionView, SliceView, TimelineView
-from windlass.deploy.dashboard.figures import MOST_SLICES, drawable, joined, lives
+from windlass.deploy.dashboard.figures import MOST_SLICES, drawable, joined, lives, whole
 from windlass.deploy.dashboard.pulse import Point
 
 
@@ -85,3 +86,8 @@ def test_decisions_and_lives_share_one_time_axis() -> None:
     assert "9 wait" in traces["wanted"]["text"][0]
     assert traces["in flight"]["y"] == [3, 3]
     assert figure["layout"]["xaxis"]["range"] == [0.0, 10_000.0]
+
+
+@pytest.mark.parametrize(("values", "step"), [([], 1), ([0, 1], 1), ([5], 1), ([6], None)])
+def test_a_few_instances_are_counted_in_whole_steps(values: list[int], step: int | None) -> None:
+    assert whole(values).get("dtick") == step

@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from windlass.deploy.dashboard.figures import whole
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 400  # of a line: more are not told apart
 MILLISECOND = 1_000_000  # ns
-ROWS = (("in flight", ",d", ""), ("instances", ",d", ""), ("cost", "~g", "$"))
+ROWS = (("in flight", ",d", ""), ("instances", ",d", ""), ("cost", ".4~g", "$"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +64,16 @@ def course(samples: Mapping[str, Sequence[Sample]], duration: float) -> Figure:
         "range": [0, max([duration, *longest])],
         "anchor": "y3",
     }
-    for row, (title, form, prefix) in enumerate(ROWS):
+    every = [sample for each in samples.values() for sample in each]
+    ticks: list[dict[str, Any]] = [
+        whole([sample.in_flight for sample in every]),
+        whole([sample.instances for sample in every]),
+        {"tickformat": "~g", "tickprefix": "$", "nticks": 5},
+    ]
+    for row, ((title, _, _), of_row) in enumerate(zip(ROWS, ticks, strict=True)):
         top = 1 - row * 0.355
-        layout[f"yaxis{row + 1 if row else ''}"] = _axis(title) | {
-            "domain": [max(0.0, top - 0.29), top],
-            "tickformat": form,
-            "tickprefix": prefix,
-            "nticks": 5,
-        }
+        placed = {"domain": [max(0.0, top - 0.29), top]}
+        layout[f"yaxis{row + 1 if row else ''}"] = _axis(title) | placed | of_row
     return {"data": data, "layout": layout}
 
 
@@ -188,7 +192,7 @@ def _line(mode: str, x: Sequence[float], y: Sequence[float], row: int) -> dict[s
             "dash": style.dash,
             "shape": "hv" if title == "instances" else "linear",
         },
-        "hovertemplate": f"{prefix}%{{y:{'.4~g' if prefix else form}}} {title} at %{{x:.0f}} s"
+        "hovertemplate": f"{prefix}%{{y:{form}}} {title} at %{{x:.0f}} s"
         f"<br>{style.title}<extra></extra>",
     }
 

@@ -85,6 +85,7 @@ def template_for(asked: Asked, mode: Mode, max_instances: int) -> Template:
     return msgspec.structs.replace(
         template,
         mode=mode,
+        budget=None,  # that of a service is not for this load
         limits=msgspec.structs.replace(template.limits, concurrency=concurrency),
         scaling=msgspec.structs.replace(
             template.scaling, min_instances=0, max_instances=max_instances

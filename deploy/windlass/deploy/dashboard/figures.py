@@ -30,6 +30,7 @@ RATES = {
     "held": "billed as always ready",
     "free": "not billed",
 }
+MOST_TICKS = 5  # of a lower chart
 PIXELS = 2000  # what is shorter than this part of the axis is not told apart
 MOST_SLICES = 3000  # that browsers draw without a pause
 
@@ -84,8 +85,12 @@ def lives(
                 "gridcolor": "--line",
                 "fixedrange": True,
             },
-            "yaxis2": _below(domains[1], "instances"),
-            "yaxis3": _below(domains[2], "requests"),
+            "yaxis2": _below(
+                domains[1],
+                "instances",
+                [*(d.desired for d in decisions), *(p.ready for p in course)],
+            ),
+            "yaxis3": _below(domains[2], "requests", [max(p.in_flight, p.queued) for p in course]),
         },
     }
 
@@ -204,16 +209,20 @@ def _course(
     }
 
 
-def _below(domain: list[float], title: str) -> dict[str, Any]:
+def whole(values: Sequence[int]) -> dict[str, Any]:
+    """Return an axis of whole numbers: never a half that would be shown rounded."""
+    most = max(values, default=0)
+    ticks = {"tick0": 0, "dtick": 1} if most <= MOST_TICKS else {"nticks": MOST_TICKS}
+    return {"tickformat": ",d", "rangemode": "tozero"} | ticks
+
+
+def _below(domain: list[float], title: str, values: Sequence[int]) -> dict[str, Any]:
     return {
         "domain": domain,
-        "title": {"text": title, "standoff": 8},
-        "rangemode": "tozero",
+        "title": {"text": title, "standoff": 8, "font": {"size": 13}},
         "gridcolor": "--line",
         "fixedrange": True,
-        "nticks": 5,
-        "tickformat": ",d",
-    }
+    } | whole(values)
 
 
 def _short(name: str) -> str:
