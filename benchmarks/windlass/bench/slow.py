@@ -162,8 +162,13 @@ async def _take_turns(worker: RunningWorker, mode: Mode, plan: Plan) -> Figures:
 
 
 def summary(alone: Sequence[Stretch], beside: Sequence[Stretch]) -> Figures:
-    """Return what the stretches come to; percentiles are those of all stretches together."""
-    calm, disturbed = _pooled(alone), _pooled(beside)
+    """Return what the stretches come to; percentiles are those of all stretches together.
+
+    Latency counts from the moment at which a request was sent. How late that was, as the load's own
+    process has to share the machine too, is said beside it.
+    """
+    calm, disturbed = (_pooled([one.load.service for one in each]) for each in (alone, beside))
+    late = [_pooled([one.load.lateness for one in each]) for each in (alone, beside)]
     errors: Counter[str] = sum((each.load.errors for each in beside), Counter())
     pairs = zip(alone, beside, strict=True)
     return {
@@ -175,21 +180,22 @@ def summary(alone: Sequence[Stretch], beside: Sequence[Stretch]) -> Figures:
         "max_ms": [latency.percentile(100) / 1e6 for latency in (calm, disturbed)],
         "p99_ratio": disturbed.percentile(99) / calm.percentile(99),
         "p99_ratio_of_rounds": [_p99(with_it) / _p99(without) for without, with_it in pairs],
+        "late_p99_ms": [lateness.percentile(99) / 1e6 for lateness in late],
         "router_cpu_ms": [
             sum(each.cpu for each in each_kind) / 1e6 for each_kind in (alone, beside)
         ],
     }
 
 
-def _pooled(stretches: Sequence[Stretch]) -> Histogram:
+def _pooled(parts: Sequence[Histogram]) -> Histogram:
     pooled = Histogram()
-    for stretch in stretches:
-        pooled.add(stretch.load.latency)
+    for part in parts:
+        pooled.add(part)
     return pooled
 
 
 def _p99(stretch: Stretch) -> int:
-    return stretch.load.latency.percentile(99)
+    return stretch.load.service.percentile(99)
 
 
 async def _stretch(worker: RunningWorker, plan: Plan) -> Stretch:
@@ -268,6 +274,7 @@ def table(results: Results) -> Table:
         ("max_ms", "{:.1f}"),
         ("p99_ratio", "{:.2f}"),
         ("p99_ratio_of_rounds", "{:.2f}"),
+        ("late_p99_ms", "{:.1f}"),
         ("router_cpu_ms", "{:.0f}"),
         ("held", "{}"),
         ("connected", "{}"),

@@ -21,8 +21,14 @@ NO_TRAILER = frozenset(
     b"transfer-encoding content-length host connection keep-alive te trailer upgrade expect range "
     b"cache-control max-forwards pragma content-encoding content-type content-range authorization "
     b"proxy-authorization proxy-connection cookie set-cookie www-authenticate proxy-authenticate "
-    b"age date expires location retry-after vary warning forwarded".split()
+    b"age date expires location retry-after vary warning forwarded x-forwarded-for "
+    b"x-forwarded-host x-forwarded-proto x-request-id traceparent tracestate http2-settings".split()
 )
+
+
+def is_trailer(name: bytes) -> bool:
+    """Tell whether a field may be a trailer; the name is in any case."""
+    return name.lower().replace(b"_", b"-") not in NO_TRAILER
 
 
 class ChunkedBody:
@@ -106,7 +112,7 @@ class ChunkedBody:
         self.trailers = b"".join(
             b"%b: %b\r\n" % (name, value)
             for name, value in parse_fields(data[at : end + 2])
-            if name.lower() not in NO_TRAILER
+            if is_trailer(name)
         )
         self.done = True
         return end + len(HEAD_END)

@@ -6,6 +6,7 @@ llhttp parses field sections; what it would let pass is refused here. Meaning is
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
@@ -19,7 +20,12 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)")
 # Without comma, semicolon and parentheses, which a name may have but which mean something else in
 # fields that repeat it; nobody's name has them.
-_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~\-!$&'*+=]{1,255})(?::[0-9]{0,5})?")
+_LABEL = rb"[A-Za-z0-9_~\-!$&'*+=]+"
+_HOST = re.compile(
+    rb"(\[(?P<address>[0-9A-Fa-f:.]{2,45})\]|" + _LABEL + rb"(?:\." + _LABEL + rb")*\.?)"
+    rb"(?::(?P<port>[0-9]{0,5}))?"
+)
+MAX_HOST = 255  # bytes
 _TOKENS = re.compile(rb"[ \t,]*(?:" + TOKEN + rb"[ \t]*(?:,[ \t,]*|\Z))*")
 _PROTOCOL = re.compile(TOKEN + rb"(?:/" + TOKEN + rb")?")
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
@@ -64,6 +70,8 @@ def parse_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
     if match is None:
         raise Malformed("the request target is neither a path nor an absolute http URL")
     authority, rest = match.groups()
+    if method == b"OPTIONS" and not rest:
+        return b"*", authority  # RFC 9112 3.2.4
     return (rest if rest.startswith(b"/") else b"/" + rest), authority
 
 
@@ -107,9 +115,19 @@ def parse_host(value: bytes) -> bytes:
         Malformed: it is empty or not a name or address with an optional port.
     """
     match = _HOST.fullmatch(value)
-    if match is None:
+    if match is None or len(match[1]) > MAX_HOST or int(match["port"] or 0) > 65535:
         raise Malformed("the Host is not NAME or NAME:PORT")
+    if match["address"] and not _is_ipv6(match["address"]):
+        raise Malformed("the Host is not an IPv6 address")
     return match[1].lower()
+
+
+def _is_ipv6(address: bytes) -> bool:
+    try:
+        IPv6Address(address.decode("ascii"))
+    except ValueError:
+        return False
+    return True
 
 
 def parse_tokens(values: list[bytes]) -> list[bytes]:

@@ -130,7 +130,7 @@ def read_request(section: bytes, minor: int, authority: bytes, peer: Peer) -> Re
     request.length, framing = _request_framing(taken, minor)
     own = _connection_lines(request, taken, options, minor)
     lines = [b"Host: %b\r\n" % host]
-    lines += [line for name, line in others if name not in options]
+    lines += [line for name, line in others if name not in options and not _is_double(name)]
     lines += _tracing_lines(request, taken, options)
     lines += _forwarded_lines(taken, options, host, peer)
     request.block = b"".join(lines) + framing + own
@@ -181,6 +181,11 @@ def _sort(
         else:
             others.append((lower, b"%b: %b\r\n" % (name, value)))
     return taken, others
+
+
+def _is_double(name: bytes) -> bool:
+    """Tell whether CGI and WSGI make one name of this and of one that the router deals with."""
+    return b"_" in name and name.replace(b"_", b"-") in _TAKEN
 
 
 def _one_host(hosts: list[bytes], minor: int, authority: bytes) -> bytes:
@@ -255,7 +260,7 @@ def _connection_lines(
     # One protocol and no body: what a tunnel needs. HTTP/2 is no tunnel to be opened blindly.
     if len(upgrades) == 1 and b"upgrade" in options and minor == 1 and request.length == 0:
         protocol = upgrades[0].lower()
-        if protocol not in (b"h2c", b"h2", b"http/2", b"http/2.0") and is_protocol(protocol):
+        if protocol.partition(b"/")[0] not in (b"h2c", b"h2", b"http") and is_protocol(protocol):
             request.upgrade = protocol
             own.append(b"Upgrade: %b\r\n" % upgrades[0])
             named.append(b"Upgrade")

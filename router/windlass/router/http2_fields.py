@@ -10,7 +10,7 @@ import string
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from windlass.router.chunked import NO_TRAILER
+from windlass.router.chunked import is_trailer
 from windlass.router.grammar import TOKEN, Malformed
 from windlass.router.headers import CHUNKED, read_request, read_response
 
@@ -95,7 +95,7 @@ def read_trailers(headers: Iterable[Header]) -> bytes:
     pseudo, lines, _ = _split(headers)
     if pseudo:
         raise Malformed("trailers have no pseudo-fields")
-    return b"".join(line for line in lines if line.partition(b":")[0] not in NO_TRAILER)
+    return b"".join(line for line in lines if is_trailer(line.partition(b":")[0]))
 
 
 def _split(headers: Iterable[Header]) -> tuple[dict[bytes, bytes], list[bytes], dict[bytes, bytes]]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from windlass.router.exchange import Exchange
 
 MAX_HEAD = 64 * 1024  # bytes of a response's head
+MAX_INFORMATIONAL = 1000  # heads of 1xx before the final one
 LINGER_TIME = 2.0  # seconds in which an instance may take the end of a tunnel
 
 # What a connection awaits.
@@ -55,6 +56,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_buffer",
         "_chunks",
         "_chunks_out",
+        "_informational",
         "_last_head",
         "_last_raw",
         "_left",
@@ -81,6 +83,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._left = 0  # bytes of a body with Content-Length that are to come
         self._chunks: ChunkedBody | None = None
         self._chunks_out = False
+        self._informational = 0  # heads of 1xx so far
         self._request_ended = True
         self._reusable = False
         self._reading = True
@@ -96,6 +99,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange = exchange
         fields = exchange.fields
         self._state = _HEAD
+        self._informational = 0
         self._chunks_out = fields.length == CHUNKED
         self._request_ended = fields.length == 0
         self._transport.write(
@@ -149,6 +153,10 @@ class UpstreamConnection(asyncio.Protocol):
             data = data[end + 4 :]
             if head.status >= 200 or head.status == 101:
                 break
+            self._informational += 1
+            if self._informational > MAX_INFORMATIONAL:
+                self._refuse(f"it sent more than {MAX_INFORMATIONAL} heads of 1xx")
+                return
             exchange.on_informational(head)
         self._buffer = b""
         if head.status == 101:

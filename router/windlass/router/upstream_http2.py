@@ -28,6 +28,7 @@ from windlass.router.http2_fields import (
 )
 from windlass.router.http2_flow import Input, Output
 from windlass.router.http2_session import MAX_STREAMS, Session
+from windlass.router.upstream import MAX_INFORMATIONAL
 
 if TYPE_CHECKING:
     import asyncio
@@ -181,7 +182,16 @@ class UpstreamSession(Session):
 class UpstreamStream:
     """One request to an instance and its response."""
 
-    __slots__ = ("_body_sent", "_trailers", "exchange", "input", "output", "session", "stream_id")
+    __slots__ = (
+        "_body_sent",
+        "_informational",
+        "_trailers",
+        "exchange",
+        "input",
+        "output",
+        "session",
+        "stream_id",
+    )
 
     def __init__(self, session: UpstreamSession, exchange: Exchange) -> None:
         self.session = session
@@ -190,6 +200,7 @@ class UpstreamStream:
         self.output = Output(session, self.stream_id, self)
         self.input = Input(session, self.stream_id)
         self._body_sent = False  # a part of the body went out, and cannot be sent again
+        self._informational = 0  # heads of 1xx so far
         self._trailers = b""
 
     # The request.
@@ -240,7 +251,10 @@ class UpstreamStream:
 
     def on_informational(self, event: InformationalResponseReceived) -> None:
         """Pass on a 1xx."""
+        self._informational += 1
         try:
+            if self._informational > MAX_INFORMATIONAL:
+                raise Malformed(f"it sent more than {MAX_INFORMATIONAL} heads of 1xx")
             head = read_response_headers(event.headers or [])
         except Malformed as error:
             self.refuse(str(error))
