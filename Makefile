@@ -22,10 +22,12 @@ check: ## Check format, style, types, imports between areas, and shell scripts
 
 bench-slow: ## Attack the router with slowhttptest beside a normal load (six minutes; OUT=FILE keeps the figures)
 	@$(setup)/python.sh dev
+	@$(setup)/compile.sh
 	@.venv/bin/python -m windlass.bench.slow --install $(if $(OUT),--out $(OUT)) $(ARGS)
 
 bench-router: ## Measure the router beside other proxies (ten minutes; OUT=FILE keeps the figures)
 	@$(setup)/python.sh dev
+	@$(setup)/compile.sh
 	@.venv/bin/python -m windlass.bench.router_bench --install $(if $(OUT),--out $(OUT)) $(ARGS)
 
 bench-burst: ## Measure bursts of requests at zero instances (three minutes; OUT=FILE keeps the figures)

@@ -3,6 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+deploy/setup/compile.sh
+
 if timeout 10 docker version >/dev/null 2>&1 && deploy/setup/base-image.sh; then
     echo "==> Build the example's image"
     docker build --build-arg BASE=windlass/base --tag windlass/hello examples/hello

@@ -4,5 +4,10 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 deploy/setup/test-tools.sh
+deploy/setup/compile.sh
 if timeout 10 docker version >/dev/null 2>&1; then deploy/setup/base-image.sh; fi
-exec .venv/bin/python -m pytest "$@"
+.venv/bin/python -m pytest "$@"
+if [ $# = 0 ]; then
+    echo "==> The router's tests again, interpreted"
+    WINDLASS_PURE=1 .venv/bin/python -m pytest -q tests/router -m "not slow"
+fi

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from random import Random
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hpack import Encoder
@@ -11,11 +12,14 @@ from hpack import Encoder
 from windlass.bench.frames import client_bytes, frame
 from windlass.bench.fuzz import Outcome, add, play, run
 from windlass.bench.judges import Finding, check_http2
-from windlass.bench.memory import Wire
+from windlass.bench.memory import Transport, Wire
 from windlass.bench.mutation import Event
 from windlass.router import upstream_http2
-from windlass.router.exchange import Exchange
+from windlass.router.http1 import ClientConnection
 from windlass.router.upstream import UpstreamConnection
+
+if TYPE_CHECKING:
+    from windlass.router.exchange import Exchange
 
 GET = (Event.CLIENT_SENDS, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 CONNECTED = (Event.CONNECTED, b"")
@@ -36,7 +40,12 @@ async def test_a_talk_goes_to_the_instance_and_back() -> None:
 
 
 async def test_a_slot_that_is_not_given_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Exchange, "_leave", lambda *_, **__: None)
+    def client(wire: Wire) -> Transport:
+        transport = Transport(ClientConnection(wire.dispatch))
+        assert wire.pool.acquire(cast("Exchange", transport.protocol), 0) is wire.endpoint
+        return transport
+
+    monkeypatch.setattr(Wire, "client", client)
     with pytest.raises(Finding, match="1 in flight"):
         await play([GET, CONNECTED, OK])
 

@@ -52,7 +52,8 @@ class ChunkedBody:
         if self._expected > 2 and len(data) <= self._expected - 2:
             self._expected -= len(data)  # the inside of a large chunk: as it is, not copied
             return data
-        if self._pending:
+        seen = len(self._pending)
+        if seen:
             data, self._pending = self._pending + data, b""
         pieces: list[bytes] = []
         at = 0
@@ -62,7 +63,7 @@ class ChunkedBody:
             elif self._expected == -1:
                 at = self._read_size(data, at)
             else:
-                at = self._read_trailers(data, at)
+                at = self._read_trailers(data, at, seen)
         if self.done:
             self.rest = data[at:]
         return b"".join(pieces)
@@ -97,15 +98,16 @@ class ChunkedBody:
         self._expected = size + 2 if size else -2
         return end + 2
 
-    def _read_trailers(self, data: bytes, at: int) -> int:
+    def _read_trailers(self, data: bytes, at: int, seen: int) -> int:
+        """Read the trailer section; its first `seen` bytes were looked at before."""
         if data.startswith(b"\r\n", at):
             self.done = True
             return at + 2
-        end = data.find(HEAD_END, at)
+        end = data.find(HEAD_END, max(at, seen - 3))
         if (end if end >= 0 else len(data)) - at > MAX_TRAILER:
             raise Malformed(f"the trailer section is longer than {MAX_TRAILER} bytes")
         if end < 0:
-            if has_bare_line_end(data, at):
+            if has_bare_line_end(data, max(at, seen)):
                 raise Malformed("a line of the trailer section is not ended by CRLF")
             self._pending = data[at:]
             return len(data)

@@ -9,6 +9,8 @@ import asyncio
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 from windlass.router.pool import SECOND, Instance
 from windlass.router.standing import Standing
 from windlass.router.upstream import UpstreamConnection
@@ -26,6 +28,7 @@ IDLE_LIMIT = 60 * SECOND  # ns that a connection is kept unused
 FRESH = SECOND
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Endpoint(Instance):
     """An instance with its connections."""
 

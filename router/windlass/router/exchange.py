@@ -7,6 +7,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 from windlass.router.access_log import Entry
 from windlass.router.errors import Problem
 from windlass.router.pool import Refused
@@ -25,6 +27,7 @@ IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"
 CLIENT_GONE = 499  # the status that is counted when the client did not wait, as nginx does
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Exchange(ABC):
     """What every client protocol builds on.
 

@@ -38,11 +38,14 @@ class Malformed(Exception):
     """These bytes are not HTTP; the text says what is wrong with them."""
 
 
-class _Fields(list[tuple[bytes, bytes]]):
+class _Fields:
     """Takes the fields as llhttp finds them."""
 
+    def __init__(self) -> None:
+        self.found: list[tuple[bytes, bytes]] = []
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.append((name, value.rstrip(b" \t")))
+        self.found.append((name, value.rstrip(b" \t")))
 
 
 def parse_request_line(line: bytes) -> tuple[bytes, bytes, int]:
@@ -94,13 +97,14 @@ def parse_fields(section: bytes) -> list[tuple[bytes, bytes]]:
     Raises:
         Malformed: a line is not NAME ":" VALUE, is folded, or contradicts another one's framing.
     """
-    fields = _Fields()
+    taker = _Fields()
     try:
-        HttpRequestParser(fields).feed_data(_ANY_LINE + section + b"\r\n")
+        HttpRequestParser(taker).feed_data(_ANY_LINE + section + b"\r\n")
     except HttpParserUpgrade:
         pass  # what an Upgrade field means is decided elsewhere; all fields are there
     except HttpParserError as error:
         raise Malformed(f"the header fields are malformed ({error})") from error
+    fields = taker.found
     if len(fields) != section.count(b"\n"):
         raise Malformed("a header line is not NAME: VALUE")
     if any(len(name) > MAX_NAME for name, _ in fields):

@@ -10,6 +10,8 @@ from collections import OrderedDict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from mypy_extensions import mypyc_attr
+
 from windlass.model.service import Mode
 from windlass.router.retries import RetryBudget
 from windlass.router.stats import InstanceCounts, RevisionCounts
@@ -39,6 +41,7 @@ class Refused(Exception):
         self.reason, self.limit = reason, limit
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Instance:
     """An instance as its pool sees it."""
 

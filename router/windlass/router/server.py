@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvloop
 
+from windlass.router import compiled
 from windlass.router.access_log import AccessLog
 from windlass.router.affinity import Affinity
 from windlass.router.descriptors import for_clients, raise_limit
@@ -78,7 +79,7 @@ class Worker:
         for listener in self._server.sockets:  # those that it accepts inherit it
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
         bound: int = self._server.sockets[0].getsockname()[1]
-        log.info("listening", host=host, port=bound)
+        log.info("listening", host=host, port=bound, router=compiled.describe())
         return bound
 
     async def run(self) -> None:

@@ -7,7 +7,9 @@ import click
 
 @click.command("version")
 def command() -> None:
-    """Show the version."""
+    """Show the version, and whether the router's hot path is compiled."""
     from importlib.metadata import version
 
-    click.echo(f"windlass {version('windlass')}")
+    from windlass.router import compiled
+
+    click.echo(f"windlass {version('windlass')}, router {compiled.describe()}")
