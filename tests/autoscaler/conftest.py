@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from windlass.autoscaler.decide import Decision, Kind
-    from windlass.runtime.base import LogLine, Start
+    from windlass.runtime.base import LogLine, Start, Thaw
 
 
 class VirtualSelector(selectors.SelectSelector):
@@ -61,6 +61,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.changes: list[Instance] = []
+        self.rests: list[str] = []
         self.failed: list[tuple[str, str]] = []
         self.decisions: list[Decision] = []
         self.lines: dict[str, list[str]] = defaultdict(list)
@@ -70,6 +71,15 @@ class Recorder:
 
     def instance_withheld(self, instance: Instance, reason: str) -> None:
         raise AssertionError("no test of the loop has a readiness probe")
+
+    def instance_to_rest(self, instance: str, number: int, thaw: Thaw) -> None:
+        self.rests.append(f"{instance} may rest, round {number}")
+
+    def instance_frozen(self, instance: str) -> None:
+        self.rests.append(f"{instance} is frozen")
+
+    def instance_awake(self, instance: str) -> None:
+        self.rests.append(f"{instance} is awake")
 
     def start_failed(self, revision: str, reason: str) -> None:
         self.failed.append((revision, reason))

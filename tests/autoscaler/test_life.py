@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from windlass.autoscaler.fleet import Fleet
-from windlass.autoscaler.life import Surroundings, describe
+from windlass.autoscaler.life import Surroundings, boosted, describe
 from windlass.model.instance import Exit, Instance, State
 from windlass.model.service import GIB, Limits, Probe
 from windlass.runtime.fake import Behaviour, FakeRuntime
@@ -35,6 +35,7 @@ class Stage:
         self.revision = world.revision(limits=LONG)
         self.failing: set[str] = set()  # paths of http probes
         self.withheld: list[str] = []
+        self.slow = 0.0  # seconds that a probe takes
         self.fleet = Fleet(
             Surroundings(
                 runtime=self.runtime,
@@ -46,6 +47,8 @@ class Stage:
                 tell_line=self.hear,
                 tell_withheld=lambda instance, reason: self.withheld.append(reason),
                 start_done=self.count,
+                routers=world.audience,
+                rest_after=0.5,
             )
         )
 
@@ -53,6 +56,7 @@ class Stage:
         self.lines.append(line.text)
 
     async def passes(self, probe: Probe, container: Container, address: Address) -> bool:
+        await asyncio.sleep(self.slow)
         return probe.path not in self.failing
 
     def probed(self, **probes: Probe) -> None:
@@ -290,3 +294,95 @@ async def test_an_instance_gets_no_requests_while_its_readiness_probe_fails(stag
     await asyncio.sleep(3)
     assert stage.withheld == ["its readiness probe (http GET /ready) failed once", ""]
     assert stage.states == [State.STARTING, State.READY]
+
+
+async def test_a_start_has_more_cpu_until_it_is_ready(stage: Stage) -> None:
+    name = await stage.begin(Behaviour(listen_delay=2))
+    assert [start.boost for start in stage.runtime.starts] == [2000]
+    assert name not in stage.runtime.cpu.limits
+    await asyncio.sleep(3)
+    assert stage.runtime.cpu.limits == {name: 1000}
+
+
+async def test_a_start_without_boost_has_its_limit(stage: Stage) -> None:
+    limits = msgspec.structs.replace(LONG, cpu_boost=False)
+    stage.revision = msgspec.structs.replace(
+        stage.revision,
+        template=msgspec.structs.replace(stage.revision.template, limits=limits),
+    )
+    await stage.begin()
+    assert [start.boost for start in stage.runtime.starts] == [0]
+
+
+@pytest.mark.parametrize(
+    ("milli_cpu", "expected"), [(100, 2000), (1000, 2000), (2000, 4000), (6000, 8000), (16000,) * 2]
+)
+def test_the_boost_is_twice_the_limit_between_two_and_eight(milli_cpu: int, expected: int) -> None:
+    assert boosted(milli_cpu) == expected
+
+
+async def freeze(stage: Stage, name: str) -> None:
+    """Let the instance rest."""
+    await asyncio.sleep(0.6)
+    stage.fleet.answered(name, 1, released=True)
+    assert stage.runtime.cpu.frozen == {name}
+
+
+async def test_a_frozen_instance_is_not_probed_and_not_killed(stage: Stage) -> None:
+    stage.probed(liveness_probe=Probe(kind="http", path="/alive", period=1, failure_threshold=1))
+    name = await stage.begin()
+    await freeze(stage, name)
+    stage.failing.add("/alive")  # nothing answers while it has no CPU
+    await asyncio.sleep(30)
+    assert stage.states == [State.STARTING, State.READY]
+    stage.fleet.wake(name)
+    await asyncio.sleep(2)
+    assert stage.states == [State.STARTING, State.READY, State.FAILED]
+
+
+async def test_a_probe_that_was_under_way_at_the_freeze_counts_for_nothing(stage: Stage) -> None:
+    stage.probed(liveness_probe=Probe(kind="http", path="/slow", period=1, failure_threshold=1))
+    stage.slow = 0.5
+    name = await stage.begin()
+    stage.failing.add("/slow")
+    await asyncio.sleep(0.1)
+    sleeper = stage.fleet._lives[name].sleeper
+    assert sleeper
+    sleeper.rest.idle_since -= 10**9
+    sleeper.loaded(0, 0)
+    await asyncio.sleep(0.01)
+    stage.fleet.answered(name, 1, released=True)
+    assert stage.runtime.cpu.frozen == {name}
+    await asyncio.sleep(5)
+    assert stage.states[-1] is State.READY
+
+
+async def test_a_frozen_instance_is_stopped_as_any_other(stage: Stage) -> None:
+    name = await stage.begin()
+    await freeze(stage, name)
+    stage.fleet.drain(name, "calm")
+    stage.fleet.drained(name)
+    await asyncio.sleep(1)
+    assert stage.states[-1] is State.STOPPED
+    assert stage.runtime.killed == []
+
+
+async def test_a_suspect_is_thawed_before_it_is_looked_at(stage: Stage) -> None:
+    name = await stage.begin()
+    await freeze(stage, name)
+    stage.fleet.suspect(name, "refused")
+    await asyncio.sleep(0.1)
+    assert not stage.runtime.cpu.frozen
+    assert stage.states[-1] is State.READY
+
+
+async def test_an_instance_with_its_cpu_always_is_never_frozen(stage: Stage) -> None:
+    limits = msgspec.structs.replace(LONG, cpu_throttling=False)
+    stage.revision = msgspec.structs.replace(
+        stage.revision,
+        template=msgspec.structs.replace(stage.revision.template, limits=limits),
+    )
+    name = await stage.begin()
+    await asyncio.sleep(10)
+    stage.fleet.answered(name, 1, released=True)
+    assert stage.runtime.cpu.freezes == 0

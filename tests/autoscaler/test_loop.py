@@ -284,8 +284,8 @@ async def test_idle_instances_are_drained_first(world: World) -> None:
     world.add(min_instances=3)
     await asyncio.sleep(1)
     first, second, third = (each.id for each in world.autoscaler.instances(NAME))
-    world.autoscaler.loaded(first, 5)
-    world.autoscaler.loaded(third, 9)
+    world.autoscaler.loaded(first, 5, 0)
+    world.autoscaler.loaded(third, 9, 0)
     world.autoscaler.set_reachable(NAME, False)
     drained = [each.id for each in world.audience.changes if each.state is State.DRAINING]
     assert drained == [second, first, third]

@@ -33,6 +33,7 @@ from windlass.deploy.api.schema import (
     ServiceView,
     SharesView,
     SliceView,
+    StandbyView,
     StatusView,
     Step,
     TimelineView,
@@ -206,6 +207,10 @@ class MemoryPlatform:
                 reason="1 request waits",
             )
         ]
+
+    async def standbys(self, name: str) -> list[StandbyView]:
+        revision = self._service(name).latest_ready
+        return [StandbyView(id="wl-1-7", service=name, revision=revision, made=20.0)]
 
     async def events(self, name: str) -> list[EventView]:
         self._service(name)

@@ -43,9 +43,11 @@ spec:
         autoscaling.knative.dev/class: kpa.autoscaling.knative.dev
         run.googleapis.com/cpu-throttling: 'false'
         run.googleapis.com/health-check-disabled: 'true'
+        run.googleapis.com/startup-cpu-boost: 'false'
         run.googleapis.com/sessionAffinity: 'true'
         windlass.dev/budget: 5/day
         windlass.dev/budget-action: cap
+        windlass.dev/standby: '3'
     spec:
       containerConcurrency: 50
       timeoutSeconds: 120
@@ -61,7 +63,7 @@ spec:
         - name: EMPTY
         ports: [{name: h2c, containerPort: 9000}]
         resources: {limits: {cpu: 500m, memory: 1Gi}, requests: {cpu: '1'}}
-        securityContext: {runAsUser: 1000, runAsNonRoot: true}
+        securityContext: {runAsUser: 1000, runAsNonRoot: true, readOnlyRootFilesystem: true}
         startupProbe: {httpGet: {path: /up, port: 9001, httpHeaders: [{name: A, value: b}]}}
         livenessProbe: {grpc: {service: health}, periodSeconds: 5, timeoutSeconds: 2}
         readinessProbe: {successThreshold: 1, tcpSocket: {port: 0}, failureThreshold: 5}
@@ -136,13 +138,14 @@ def test_a_full_manifest_says_what_it_says() -> None:
     assert template.labels == (("stage", "prod"),)
     assert template.session_affinity
     assert template.budget == Budget(amount=Decimal(5), period=Period.DAY, action=Action.CAP)
+    assert (limits.cpu_throttling, limits.cpu_boost, scaling.standby) == (False, False, 3)
+    assert runs.read_only_root
 
 
 def test_fields_without_effect_are_warned_about() -> None:
     assert read(FULL).warnings == (
         "metadata.annotations.run.googleapis.com/ingress has no effect here",
         "metadata.namespace has no effect here",
-        "spec.template.metadata.annotations.run.googleapis.com/cpu-throttling has no effect here",
         "spec.template.metadata.name has no effect here",
         "spec.template.spec.containers[0].resources.requests has no effect here",
         "spec.template.spec.containers[0].securityContext.runAsNonRoot has no effect here",

@@ -58,11 +58,15 @@ class Recorder:
         self.heard.put_nowait(message)
 
     drained = starved
+    rested = starved
 
     def unreachable(self, message: object) -> None:
         self.heard.put_nowait(message)
 
     reported = unreachable
+    woken = unreachable
+
+    def unlinked(self) -> None: ...
 
     def worker_gone(self, worker: str) -> None:
         self.heard.put_nowait(worker)

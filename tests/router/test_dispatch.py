@@ -6,20 +6,18 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.router.waiting import Waiting
 
 from windlass.router import link
 from windlass.router.dispatch import Dispatch
 from windlass.router.errors import Problem
-from windlass.router.exchange import Exchange
-from windlass.router.headers import RequestFields
 from windlass.router.pool import SECOND, Pool
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from windlass.router.endpoint import Endpoint
-    from windlass.router.headers import ResponseHead
-    from windlass.router.upstream import Upstream
+    from windlass.router.exchange import Exchange
 
 
 class HeardVoice:
@@ -42,46 +40,6 @@ class HeardVoice:
 
     def unreachable(self, instance: str, failures: int, reason: str) -> None:
         self.told.append(("unreachable", instance, failures, reason))
-
-
-class Waiting(Exchange):
-    """An exchange whose client only remembers its problem."""
-
-    def __init__(self, dispatch: Dispatch) -> None:
-        super().__init__(dispatch)
-        self.problem: Problem | None = None
-        self.method = b"GET"
-        self.fields = RequestFields()
-        self.fields.host = b"hello.localhost"
-
-    def on_problem(self, problem: Problem, service: str) -> None:
-        self.problem = problem
-
-    def on_complete(self, now: int) -> None: ...
-
-    def on_connected(self, upstream: Upstream) -> None:
-        raise AssertionError("nothing listens")
-
-    def on_informational(self, head: ResponseHead) -> None:
-        raise AssertionError("nothing answers")
-
-    def on_response(self, head: ResponseHead, body: bytes, ended: bool) -> None:
-        raise AssertionError("nothing answers")
-
-    def on_data(self, data: bytes) -> None:
-        raise AssertionError("nothing answers")
-
-    def on_end(self, trailers: bytes) -> None:
-        raise AssertionError("nothing answers")
-
-    def on_broken(self) -> None:
-        raise AssertionError("nothing was answered")
-
-    def on_upstream_full(self) -> None:
-        raise AssertionError("nothing is sent")
-
-    def on_upstream_ready(self) -> None:
-        raise AssertionError("nothing is sent")
 
 
 @pytest.fixture

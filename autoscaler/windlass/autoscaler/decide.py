@@ -128,7 +128,7 @@ def decide(template: Template, seen: Observation, memory: Memory) -> Decision:
 
 def _at_once(template: Template, seen: Observation) -> Claim:
     """Return what the requests of this moment need, whatever the averages say."""
-    concurrency = 1 if template.mode is Mode.LAMBDA else template.limits.concurrency
+    concurrency = template.slots
     current = seen.ready + seen.starting
     # Two views of the waiting requests that get no slot. The first is right when a queue was seen
     # before an instance became ready, the second when requests are in flight on draining ones.

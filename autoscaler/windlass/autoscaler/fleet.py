@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from windlass.autoscaler.life import Life, Surroundings
+from windlass.autoscaler.rest import to_wake
 from windlass.model.instance import ENDED, Exit, Instance, State
 from windlass.runtime.base import RuntimeFault
 
@@ -105,10 +106,33 @@ class Fleet:
         if life := self._lives.get(instance):
             life.drained()
 
-    def loaded(self, instance: str, in_flight: int) -> None:
-        """Hear how many requests are in flight on an instance."""
+    def loaded(self, instance: str, in_flight: int, last: int) -> None:
+        """Hear how many requests are in flight on an instance, and when (ns) last one was."""
         if life := self._lives.get(instance):
-            life.in_flight = in_flight
+            life.loaded(in_flight, last)
+
+    def answered(self, instance: str, number: int, *, released: bool) -> None:
+        """Hear from the routers whether an instance may be frozen in the round of its rests."""
+        if (life := self._lives.get(instance)) and life.sleeper:
+            life.sleeper.answered(number, released=released)
+
+    def wake(self, instance: str) -> None:
+        """Hear that an instance gets a request."""
+        if (life := self._lives.get(instance)) and life.sleeper:
+            life.sleeper.wake()
+
+    def wake_for(self, revision: Revision, queued: int) -> None:
+        """Wake as many instances of a revision as requests that wait need."""
+        rests = {
+            life.instance.id: life.sleeper.rest for life in self._of(revision.name) if life.sleeper
+        }
+        for instance in to_wake(rests, queued, revision.template.slots):
+            self.wake(instance)
+
+    def wake_all(self) -> None:
+        """Wake every instance."""
+        for instance in list(self._lives):
+            self.wake(instance)
 
     def ended(self, event: Ended) -> None:
         """Hear from the runtime that an instance's process is gone."""

@@ -34,13 +34,14 @@ class Streak:
 
 
 async def watch(
-    probe: Probe, attempt: Callable[[], Awaitable[bool]], changed: Callable[[bool], None]
+    probe: Probe, attempt: Callable[[], Awaitable[bool | None]], changed: Callable[[bool], None]
 ) -> None:
-    """Probe until cancelled; call `changed` with each new verdict."""
+    """Probe until cancelled; call `changed` with each new verdict. None is no attempt."""
     streak = Streak(probe.failure_threshold)
     await asyncio.sleep(probe.initial_delay)
     while True:
-        if streak.take(await attempt()):
+        passed = await attempt()
+        if passed is not None and streak.take(passed):
             changed(streak.passing)
         await asyncio.sleep(probe.period)
 

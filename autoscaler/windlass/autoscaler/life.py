@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from windlass.autoscaler import health
+from windlass.autoscaler.sleeper import Sleeper
 from windlass.model.instance import ENDED, Exit, Instance, State, moved
 from windlass.model.service import MIB
 from windlass.runtime.base import RuntimeFault, Start
@@ -23,6 +24,7 @@ from windlass.runtime.base import RuntimeFault, Start
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
+    from windlass.autoscaler.sleeper import Routers
     from windlass.model.instance import Address
     from windlass.model.service import Container, Limits, Probe, Revision
     from windlass.runtime.base import LogLine, Runtime
@@ -55,6 +57,8 @@ class Surroundings:
     tell_line: Callable[[str, LogLine], None]
     tell_withheld: Callable[[Instance, str], None]  # why it gets no requests; empty: it does again
     start_done: Callable[[], None]  # another instance may be started
+    routers: Routers
+    rest_after: float  # seconds without a request after which an instance is frozen
 
 
 class _Failure(Exception):
@@ -69,6 +73,7 @@ class Life:
         self.instance = instance
         self.revision = revision
         self.in_flight = 0  # as far as is known
+        self.sleeper: Sleeper | None = None  # while it serves, if it is to be frozen when idle
         self._around = around
         self._tail: deque[str] = deque(maxlen=LINES_KEPT)
         self._pumping: asyncio.Task[None] | None = None
@@ -84,6 +89,8 @@ class Life:
     def drain(self, reason: str) -> None:
         """Tell that a ready instance gets no new request, and stop it when it has none."""
         if self.instance.state is State.READY:
+            if self.sleeper:
+                self.sleeper.end()
             self._move(State.DRAINING, reason=reason)
             _settle(self._stop)
 
@@ -97,6 +104,12 @@ class Life:
         if self.instance.state is State.DRAINING:
             _settle(self._drained)
 
+    def loaded(self, in_flight: int, last: int) -> None:
+        """So much is in flight, and last was at a moment (ns)."""
+        self.in_flight = in_flight
+        if self.sleeper:
+            self.sleeper.loaded(in_flight, last)
+
     def exited(self, how: Exit) -> None:
         """Its main process is gone."""
         if not self._exit.done():
@@ -108,8 +121,12 @@ class Life:
         address = self.instance.address
         if self.instance.state is not State.READY or self._broken or address is None:
             return
+        if self.sleeper:
+            self.sleeper.wake()
         if await self._around.answers(self.revision.template.container, address):
             return
+        if self.sleeper:
+            self.sleeper.end()  # what is frozen cannot be killed
         await _first_of(self._exit, within=END_HEARD)
         if self._exit.done():
             return
@@ -165,6 +182,7 @@ class Life:
             service=self.revision.service,
             container=template.container,
             limits=template.limits,
+            boost=boosted(template.limits.milli_cpu) if template.limits.cpu_boost else 0,
         )
         try:
             running = await self._around.runtime.start(request)
@@ -221,12 +239,20 @@ class Life:
         )
 
     async def _serve(self) -> None:
+        limits, cpu = self.revision.template.limits, self._around.runtime.cpu
+        if cpu:
+            cpu.limit(self.instance.id, limits.milli_cpu)  # no more boost
+        if cpu and limits.cpu_throttling:
+            clock, delay = self._around.clock, self._around.rest_after
+            self.sleeper = Sleeper(self.instance.id, cpu, self._around.routers, clock, delay)
         checks = [asyncio.create_task(check) for check in self._checks()]
         try:
             await _first_of(self._exit, self._stop, self._unhealthy)
         finally:
             for check in checks:
                 check.cancel()
+            if self.sleeper:
+                self.sleeper.end()
         self._check_alive()
         liveness = self.revision.template.container.liveness_probe
         if self._unhealthy.done() and liveness:
@@ -242,13 +268,29 @@ class Life:
             yield health.watch(
                 probe,
                 self._attempt_of(probe),
-                lambda passing: self._around.tell_withheld(self.instance, "" if passing else why),
+                lambda passing: self._withhold("" if passing else why),
             )
 
-    def _attempt_of(self, probe: Probe) -> Callable[[], Awaitable[bool]]:
+    def _withhold(self, why: str) -> None:
+        if self.sleeper:
+            self.sleeper.withhold(withheld=bool(why))
+        self._around.tell_withheld(self.instance, why)
+
+    def _attempt_of(self, probe: Probe) -> Callable[[], Awaitable[bool | None]]:
         container, address = self.revision.template.container, self.instance.address
         assert address  # whoever serves has one
-        return lambda: self._around.passes(probe, container, address)
+
+        async def attempt() -> bool | None:
+            sleeper = self.sleeper
+            if sleeper and sleeper.frozen:
+                return None
+            before = sleeper.rest.freezes if sleeper else 0
+            passed = await self._around.passes(probe, container, address)
+            if not passed and sleeper and sleeper.rest.freezes != before:
+                return None  # it may have failed only for having been frozen meanwhile
+            return passed
+
+        return attempt
 
     async def _drain(self) -> None:
         timeout = self.revision.template.limits.timeout
@@ -312,6 +354,11 @@ class Life:
     def _move(self, state: State, **changes: object) -> None:
         self.instance = moved(self.instance, state, **changes)
         self._around.tell(self.instance)
+
+
+def boosted(milli_cpu: int) -> int:
+    """Return the CPU until an instance is ready: twice its limit, between 2 and 8 vCPUs."""
+    return max(milli_cpu, min(max(2 * milli_cpu, 2000), 8000))
 
 
 def describe(how: Exit, limits: Limits) -> str:

@@ -29,6 +29,8 @@ from windlass.autoscaler.reconcile import (
     reconcile,
 )
 from windlass.autoscaler.scaled import Explained, Scaled
+from windlass.autoscaler.sleeper import Routers
+from windlass.autoscaler.standbys import Standbys
 from windlass.autoscaler.window import SECOND
 from windlass.model.instance import Instance, State
 from windlass.runtime.base import RuntimeUnavailable, StartFailed
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from windlass.model.instance import Address
     from windlass.model.service import Container, Probe, Revision
-    from windlass.runtime.base import LogLine, Runtime
+    from windlass.runtime.base import LogLine, Runtime, Waiting
 
 log = structlog.get_logger(__name__)
 
@@ -50,9 +52,10 @@ class Settings:
     tick: float = 2.0  # seconds between decisions without an event, as Knative
     stop_grace: float = 10.0  # seconds from SIGTERM to SIGKILL
     decisions_kept: int = 100  # per revision, for `explain`
+    rest_after: float = 0.5  # seconds without a request after which an instance is frozen
 
 
-class Audience(Protocol):
+class Audience(Routers, Protocol):
     """Who is told; every method is synchronous and returns at once."""
 
     def instance_changed(self, instance: Instance) -> None:
@@ -104,8 +107,11 @@ class Autoscaler:
                 tell_line=audience.log_line,
                 tell_withheld=audience.instance_withheld,
                 start_done=self._start_done,
+                routers=audience,
+                rest_after=settings.rest_after,
             )
         )
+        self._standbys = Standbys(runtime.standby, clock)
 
     async def run(self) -> None:
         """Scale until cancelled."""
@@ -113,6 +119,7 @@ class Autoscaler:
             while True:
                 for name in list(self._scaled):
                     self._poke(name)
+                self._keep_ahead()
                 await asyncio.sleep(self._settings.tick)
 
     def add(self, revision: Revision) -> None:
@@ -165,11 +172,13 @@ class Autoscaler:
                 reconcile(0, "the revision is removed", instances, in_flight, 0, removed=True),
             )
             await self._fleet.finished(revision)
+        await self._standbys.drop(revision)
 
     def starved(self, revision: str, queued: int, in_flight: int) -> None:
         """Hear from the router that requests wait and no slot is free."""
         if scaled := self._scaled.get(revision):
             scaled.starve(self._clock(), queued, in_flight)
+            self._fleet.wake_for(scaled.revision, queued)
             self._poke(revision)
 
     def seen(
@@ -180,9 +189,28 @@ class Autoscaler:
             scaled.report(begin, end, in_flight, queued, demand)
             self._poke(revision)
 
-    def loaded(self, instance: str, in_flight: int) -> None:
-        """Hear what is in flight on an instance, so that the idle ones are drained first."""
-        self._fleet.loaded(instance, in_flight)
+    def loaded(self, instance: str, in_flight: int, last: int) -> None:
+        """Hear what is in flight on an instance, and when (ns) last something was.
+
+        The idle ones are frozen, and drained first.
+        """
+        self._fleet.loaded(instance, in_flight, last)
+
+    def rested(self, instance: str, number: int, *, released: bool) -> None:
+        """Hear from the routers whether they let an instance be frozen."""
+        self._fleet.answered(instance, number, released=released)
+
+    def woken(self, instance: str) -> None:
+        """Hear that a router has thawed an instance for a request."""
+        self._fleet.wake(instance)
+
+    def wake_all(self) -> None:
+        """Let no instance rest: a router came or went that may not know of it."""
+        self._fleet.wake_all()
+
+    def standing_by(self, revision: str) -> list[Waiting]:
+        """Return the containers that were made ahead for a revision."""
+        return self._standbys.waiting(revision)
 
     def drained(self, instance: str) -> None:
         """Hear that nothing is in flight on a draining instance."""
@@ -243,6 +271,7 @@ class Autoscaler:
                 _fail(waiting, StartFailed("the platform stops"))
         async with self._watched():
             await self._fleet.stop(grace, "the platform stops")
+        await self._standbys.settle()
 
     def _poke(self, name: str) -> None:
         """Decide for a revision, and do it."""
@@ -266,6 +295,13 @@ class Autoscaler:
         self._line_up(name, short=not paused and decision.desired > self._capacity(name))
         if paused and seen.queued and not self._capacity(name):
             self._refuse(scaled, seen)
+
+    def _keep_ahead(self) -> None:
+        """Make up for what starts took of what was made ahead; only now, not beside a request."""
+        if not self._held:
+            for scaled in self._scaled.values():
+                wanted = scaled.revision.template.scaling.standby if scaled.reachable else 0
+                self._standbys.keep(scaled.revision, wanted, starting=self._starts > 0)
 
     def _line_up(self, name: str, *, short: bool) -> None:
         """Keep a revision's place in the line for starts, or take it out."""

@@ -111,7 +111,7 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
     running = RunningUsage(control.revisions)
     metering = Metering(meter, ledger, running, lambda *report: workers.acknowledge(*report))
     switchboard = Switchboard(metering, counters, store, logs, control.revisions)
-    autoscaler = Autoscaler(runtime, switchboard, Settings())
+    autoscaler = Autoscaler(runtime, switchboard, Settings(rest_after=options.rest_after))
     workers = Workers(options.state, _worker_command(options), switchboard)
     runs = Runs(
         options.state / "compare", admin_url(options.admin), lambda name: platform.delete(name)

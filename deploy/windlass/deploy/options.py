@@ -48,4 +48,5 @@ class Options:
     access_log: AccessLog = "off"
     server_timing: bool = False  # responses say where the time went
     tunnel_idle: float = 0.0  # seconds after which a tunnel that nobody uses ends; 0: never
+    rest_after: float = 0.5  # seconds idle after which an instance is frozen, where it may be
     tls: tuple[tuple[Path, Path], ...] = ()  # certificate and key of each name that is served

@@ -20,7 +20,13 @@ from windlass.billing.running import billed
 from windlass.billing.slices import Kind
 from windlass.deploy.api.platform import Refused
 from windlass.deploy.api.problems import problem
-from windlass.deploy.api.schema import DecisionView, EventView, LogLineView, StatusView
+from windlass.deploy.api.schema import (
+    DecisionView,
+    EventView,
+    LogLineView,
+    StandbyView,
+    StatusView,
+)
 from windlass.deploy.bill_views import bill_view, book_view, budget_view, in_order, shares_view
 from windlass.deploy.cost_views import cost_views
 from windlass.deploy.live_views import lately, overview_view, rates_of, timeline_view
@@ -130,8 +136,22 @@ class RunningPlatform:
         board = self.switchboard
         living = [i for i in board.instances.values() if i.service == name]
         return [
-            instance_view(i, board.in_flight.get(i.id, 0), board.requests[i.id])
+            instance_view(
+                i,
+                board.in_flight.get(i.id, 0),
+                board.requests[i.id],
+                frozen=i.id in board.frozen,
+            )
             for i in (*board.ended.get(name, ()), *living)
+        ]
+
+    async def standbys(self, name: str) -> list[StandbyView]:
+        """Return what was made ahead for a service's next instances."""
+        self.control.named(name)
+        return [
+            StandbyView(id=each.name, service=name, revision=revision.name, made=each.made)
+            for revision in self.control.revisions_of(name)
+            for each in self.autoscaler.standing_by(revision.name)
         ]
 
     async def events(self, name: str) -> list[EventView]:

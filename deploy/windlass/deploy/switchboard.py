@@ -13,6 +13,7 @@ import structlog
 
 from windlass.billing.recent import RecentBusy
 from windlass.deploy.levels import Level, Levels
+from windlass.deploy.rests import Rests
 from windlass.model.instance import ENDED, Instance, State
 from windlass.router import link
 from windlass.store.platform import StoreUnavailable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from windlass.deploy.metering import Metering
     from windlass.deploy.workers import Workers
     from windlass.model.service import Revision
-    from windlass.runtime.base import LogLine
+    from windlass.runtime.base import LogLine, Thaw
     from windlass.store.platform import Store
     from windlass.telemetry.instance_logs import InstanceLogs
     from windlass.telemetry.metrics import Counters
@@ -59,6 +60,8 @@ class Switchboard:
         self._levels = Levels()
         self._withheld: set[str] = set()  # ready instances that fail their readiness probe
         self._undrained: dict[str, set[str]] = {}  # draining instance -> workers that still use it
+        self._rests = Rests()
+        self.frozen: set[str] = set()
         self.requests: Counter[str] = Counter()  # instance -> requests served
         self.recent = RecentBusy()
 
@@ -82,6 +85,8 @@ class Switchboard:
     def instance_changed(self, instance: Instance) -> None:
         """Tell workers, meter and events of an instance's new state."""
         self._metering.meter.changed(instance)
+        if instance.state is not State.READY:
+            self._rest_over(instance.id)
         self._counters.instance_changed(
             instance.service, instance.revision, instance.id, instance.state
         )
@@ -120,6 +125,7 @@ class Switchboard:
     def instance_withheld(self, instance: Instance, reason: str) -> None:
         """Tell workers to give a ready instance no new request, or, without a reason, again."""
         (self._withheld.add if reason else self._withheld.discard)(instance.id)
+        self._rest_over(instance.id)
         if message := self._told_workers(instance):
             self._workers.send(message)
         self.event(
@@ -130,6 +136,27 @@ class Switchboard:
             message=f"{instance.id} gets {reason and 'no '}requests{reason and ': '}{reason}",
             level="warning" if reason else "info",
         )
+
+    def instance_to_rest(self, instance: str, number: int, thaw: Thaw) -> None:
+        """Ask workers to let go of an instance."""
+        self._rests.ask(instance, number, self._workers.places)
+        written = link.Thaw(thaw.file, thaw.text)
+        self._workers.send(link.InstanceRest(instance=instance, round=number, thaw=written))
+
+    def instance_frozen(self, instance: str) -> None:
+        """Tell workers that an instance is frozen."""
+        self.frozen.add(instance)
+        self._workers.send(link.InstanceFrozen(instance))
+
+    def instance_awake(self, instance: str) -> None:
+        """Tell workers that an instance takes requests as it is."""
+        self._rest_over(instance)
+        if message := self._told_workers(self.instances[instance]):
+            self._workers.send(message)
+
+    def _rest_over(self, instance: str) -> None:
+        self._rests.forget(instance)
+        self.frozen.discard(instance)
 
     def vanished(self, instance: str) -> None:
         """Keep with the service that an instance ended while no platform watched it."""
@@ -169,6 +196,7 @@ class Switchboard:
 
     def snapshot(self, known: Iterable[str]) -> Iterable[link.ToWorker]:
         """Return the routing table, the instances that serve, and which of `known` are no more."""
+        self._autoscaler.wake_all()  # a worker that comes does not know who rests
         self.publish()
         yield self._published or self._table()
         for name in known:
@@ -191,6 +219,21 @@ class Switchboard:
         if not waiting:
             self._autoscaler.drained(message.instance)
 
+    def rested(self, worker: str, message: link.InstanceRested) -> None:
+        """A worker has let go of an instance that is to be frozen, or uses it."""
+        name, number = message.instance, message.round
+        released = self._rests.answer(worker, name, number, at_rest=message.at_rest)
+        if released is not None:
+            self._autoscaler.rested(name, number, released=released)
+
+    def woken(self, message: link.InstanceWoken) -> None:
+        """A worker has thawed an instance for a request."""
+        self._autoscaler.woken(message.instance)
+
+    def unlinked(self) -> None:
+        """A worker's link is closed: it thaws what it is given to know, and tells nobody."""
+        self._autoscaler.wake_all()
+
     def unreachable(self, message: link.InstanceUnreachable) -> None:
         """An instance does not take connections."""
         self._autoscaler.unreachable(message.instance, message.failures, message.reason)
@@ -202,7 +245,8 @@ class Switchboard:
         place = message.worker.partition(".")[0]
         for instance in message.instances:
             in_flight = self._levels.set_instance(place, instance.id, instance.in_flight)
-            self._loaded(instance.id, in_flight)
+            last = instance.busy[-1][1] if instance.busy else 0
+            self._loaded(instance.id, in_flight, last)
             self.requests[instance.id] += instance.requests
             self.recent.take(message.worker, instance.id, instance.busy, instance.busy_since)
         for seen in message.revisions:
@@ -229,18 +273,20 @@ class Switchboard:
         self.recent.worker_gone(worker, now)
         instances, revisions = self._levels.worker_gone(worker)
         for name, in_flight in instances.items():
-            self._loaded(name, in_flight)
+            self._loaded(name, in_flight, now)
         for name, level in revisions.items():
             self._autoscaler.seen(name, now, now, *level, 0)
         for name in list(self._undrained):
             self.drained(worker, link.InstanceDrained(name))
+        for name, number in self._rests.worker_gone(worker):
+            self._autoscaler.rested(name, number, released=True)
         self._counters.worker_gone(worker)
         self.event("WorkerLost", message=f"router {worker} ended and is replaced", level="warning")
 
-    def _loaded(self, instance: str, in_flight: int) -> None:
+    def _loaded(self, instance: str, in_flight: int, last: int) -> None:
         if instance in self.instances:  # a last report may come after the end
             self.in_flight[instance] = in_flight
-            self._autoscaler.loaded(instance, in_flight)
+            self._autoscaler.loaded(instance, in_flight, last)
 
     def _resume_log(self, instance: Instance) -> None:
         try:

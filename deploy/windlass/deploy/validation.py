@@ -41,6 +41,7 @@ TEMPLATE_FIELDS = (
     "container.env",
     "container.working_dir",
     "container.user",
+    "container.read_only_root",
     "container.port",
     "container.startup_probe",
     "container.liveness_probe",
@@ -61,6 +62,7 @@ TEMPLATE_FIELDS = (
     "scaling.max_scale_down_rate",
     "scaling.scale_down_delay",
     "scaling.scale_to_zero_grace",
+    "scaling.standby",
     "labels",
 )
 
@@ -146,6 +148,9 @@ def _container(container: Container, names: Names) -> Iterator[Violation]:
         yield Violation(path=path, value=value, allowed="an absolute path")
     if container.user is not None:
         yield from _in_range(names, "container.user", container.user, (0, 2**31 - 1))
+    if container.read_only_root and container.exec:
+        path = names["container.read_only_root"]
+        yield Violation(path=path, value="true", allowed="images only: a command has no files")
     for kind in ("startup_probe", "liveness_probe", "readiness_probe"):
         probe: Probe | None = getattr(container, kind)
         if probe is not None:
@@ -213,6 +218,7 @@ def _scaling(scaling: Scaling, names: Names) -> Iterator[Violation]:
             value=str(scaling.min_instances),
             allowed=f"at most {names['scaling.max_instances']} ({scaling.max_instances})",
         )
+    yield from _in_range(names, "scaling.standby", scaling.standby, (0, 100))
     if scaling.target is not None:
         yield from _in_range(names, "scaling.target", scaling.target, (0.01, 1000))
     yield from _in_range(names, "scaling.target_utilization", scaling.target_utilization, (0.01, 1))

@@ -62,7 +62,9 @@ def service_view(
     )
 
 
-def instance_view(instance: Instance, in_flight: int, requests: int) -> InstanceView:
+def instance_view(
+    instance: Instance, in_flight: int, requests: int, *, frozen: bool
+) -> InstanceView:
     """Return an instance, its moments as Unix seconds by today's wall clock."""
     offset = time.time_ns() - time.monotonic_ns()
 
@@ -75,6 +77,7 @@ def instance_view(instance: Instance, in_flight: int, requests: int) -> Instance
         service=instance.service,
         revision=instance.revision,
         state=instance.state,
+        frozen=frozen,
         address=f"{address.host}:{address.port}" if address else "",
         in_flight=in_flight,
         requests=requests,

@@ -44,6 +44,15 @@ class Listener(Protocol):
     def drained(self, worker: str, message: link.InstanceDrained) -> None:
         """A draining instance has nothing in flight through this worker."""
 
+    def rested(self, worker: str, message: link.InstanceRested) -> None:
+        """A worker says whether it lets an instance be frozen."""
+
+    def woken(self, message: link.InstanceWoken) -> None:
+        """A worker has thawed an instance."""
+
+    def unlinked(self) -> None:
+        """A worker's link is closed; the worker may be back, or gone."""
+
     def unreachable(self, message: link.InstanceUnreachable) -> None:
         """An instance does not take connections."""
 
@@ -274,6 +283,7 @@ class Workers:
         finally:
             if self._links.get(name) is writer:
                 del self._links[name]
+                self._listener.unlinked()
             writer.close()
 
     def _dispatch(self, worker: str, message: link.ToNode) -> None:
@@ -282,6 +292,10 @@ class Workers:
                 self._listener.starved(worker, message)
             case link.InstanceDrained():
                 self._listener.drained(worker, message)
+            case link.InstanceRested():
+                self._listener.rested(worker, message)
+            case link.InstanceWoken():
+                self._listener.woken(message)
             case link.InstanceUnreachable():
                 self._listener.unreachable(message)
             case link.Report():

@@ -44,6 +44,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     env: tuple[tuple[str, str], ...] = ()
     working_dir: str = ""
     user: int | None = None  # runAsUser; None: the image's own
+    read_only_root: bool = False  # nothing but /tmp can be written
     port: int = 8080
     protocol: Literal["http1", "h2c"] = "http1"
     startup_probe: Probe | None = None  # None: tcp on the port, for `startup_timeout`
@@ -59,6 +60,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     memory: int = 512 * MIB  # bytes
     timeout: float = 300.0  # seconds a request may take, at most 3600
     startup_timeout: float = 240.0  # seconds until the port must listen
+    cpu_throttling: bool = True  # no CPU while no request is served, and priced so
+    cpu_boost: bool = True  # more CPU until it is ready
 
 
 class Scaling(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +78,7 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True):
     max_scale_down_rate: float = 2.0
     scale_down_delay: float = 0.0
     scale_to_zero_grace: float = 30.0
+    standby: int = 1  # containers made ahead and not started, where the runtime can
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +91,11 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[tuple[str, str], ...] = ()
     session_affinity: bool = False  # a client's requests to the same instance, best effort
     budget: Budget | None = None  # of the whole service, while this is its latest ready revision
+
+    @property
+    def slots(self) -> int:
+        """How many requests one instance serves at once."""
+        return 1 if self.mode is Mode.LAMBDA else self.limits.concurrency
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):

@@ -41,6 +41,7 @@ class Start:
     service: str
     container: Container
     limits: Limits
+    boost: int = 0  # thousandths of a vCPU until its CPU is limited anew; 0: no more than its limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,69 @@ class LogLine:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Thaw:
+    """What lets a frozen instance run on, whoever does it: the text, written into the file."""
+
+    file: str
+    text: str
+
+
+class CpuControl(Protocol):
+    """Changes an instance's CPU while it runs; within a millisecond, and no fault if it is gone."""
+
+    def freeze(self, instance: str) -> None:
+        """Take the CPU from an instance; it keeps its memory and connections."""
+
+    def thaw(self, instance: str) -> None:
+        """Give an instance the CPU back; nothing happens to one that has it."""
+
+    def thawing(self, instance: str) -> Thaw:
+        """Return how another process thaws the instance."""
+
+    def limit(self, instance: str, milli_cpu: int) -> None:
+        """Set the instance's limit anew, in thousandths of a vCPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A container that is made and not started."""
+
+    name: str
+    made: float  # Unix seconds
+
+
+class Standby(Protocol):
+    """Containers made ahead, one of which a start of their revision takes."""
+
+    async def keep(self, request: Start, count: int) -> None:
+        """Make or remove containers until the request's revision has `count` that stand by.
+
+        Raises:
+            StartFailed: one could not be made.
+            ImageMissing: the image is not to be had.
+        """
+
+    async def drop(self, revision: str) -> None:
+        """Remove a revision's containers."""
+
+    def waiting(self, revision: str) -> list[Waiting]:
+        """Return a revision's containers that stand by, the next one to be taken first."""
+
+
 class Runtime(Protocol):
     """A way to run instances. Every method may raise RuntimeUnavailable."""
 
     name: str  # docker, oci, process, fake
     parallel_starts: int  # how many starts at once this engine and machine take well
+
+    @property
+    def cpu(self) -> CpuControl | None:
+        """What changes instances' CPU; None: it cannot be done, or not at once."""
+
+    @property
+    def standby(self) -> Standby | None:
+        """What makes containers ahead; None: that would save nothing."""
 
     async def open(self) -> None:
         """Connect and check.

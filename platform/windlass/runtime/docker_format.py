@@ -102,6 +102,8 @@ def configuration(request: Start, state_id: str, *, publish: bool) -> dict[str, 
         "RestartPolicy": {"Name": "no"},
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
     }
+    if container.read_only_root:
+        host |= {"ReadonlyRootfs": True, "Tmpfs": {"/tmp": f"size={limits.memory}"}}
     if publish:
         host["PortBindings"] = {port: [{"HostIp": LOOPBACK, "HostPort": ""}]}
     config: dict[str, Any] = {

@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from windlass.model.instance import Address, Exit
-from windlass.runtime.base import Ended, LogLine, Running, RuntimeUnavailable, StartFailed
+from windlass.runtime.base import (
+    Ended,
+    LogLine,
+    Running,
+    RuntimeUnavailable,
+    StartFailed,
+    Thaw,
+    Waiting,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -52,6 +60,64 @@ class _Process:
     exit: Exit | None = None
 
 
+class FakeCpu:
+    """Meets runtime.base.CpuControl: remembers who is frozen, and the limits that were set."""
+
+    def __init__(self) -> None:
+        self.frozen: set[str] = set()
+        self.freezes = 0
+        self.limits: dict[str, int] = {}
+
+    def freeze(self, instance: str) -> None:
+        """Take the CPU from an instance."""
+        self.frozen.add(instance)
+        self.freezes += 1
+
+    def thaw(self, instance: str) -> None:
+        """Give it back."""
+        self.frozen.discard(instance)
+
+    def thawing(self, instance: str) -> Thaw:
+        """Return what would thaw it, if it were there."""
+        return Thaw(f"/nowhere/{instance}", "THAWED")
+
+    def limit(self, instance: str, milli_cpu: int) -> None:
+        """Note a limit."""
+        self.limits[instance] = milli_cpu
+
+
+class FakeStandby:
+    """Meets runtime.base.Standby: counts what stands by; a start of the revision takes one."""
+
+    def __init__(self) -> None:
+        self.standing: dict[str, int] = {}
+        self.made = 0
+        self.fault = ""  # why none can be made
+
+    async def keep(self, request: Start, count: int) -> None:
+        """Have `count`.
+
+        Raises:
+            StartFailed: it was told to.
+        """
+        if self.fault:
+            raise StartFailed("the fake runtime was told to fail", self.fault)
+        self.made += max(0, count - self.standing.get(request.revision, 0))
+        self.standing[request.revision] = count
+
+    async def drop(self, revision: str) -> None:
+        """Have none."""
+        self.standing.pop(revision, None)
+
+    def waiting(self, revision: str) -> list[Waiting]:
+        """Return those of a revision."""
+        return [Waiting(f"standby-{n}", 0.0) for n in range(self.standing.get(revision, 0))]
+
+    def take(self, revision: str) -> None:
+        """Start one, if there is one."""
+        self.standing[revision] = max(0, self.standing.get(revision, 0) - 1)
+
+
 class FakeRuntime:
     """Meets runtime.base.Runtime. `behave` is asked before each start."""
 
@@ -65,6 +131,8 @@ class FakeRuntime:
     ) -> None:
         self.behave = behave or (lambda request: Behaviour())
         self.parallel_starts = parallel_starts
+        self.cpu = FakeCpu()
+        self.standby = FakeStandby()
         self.available = True  # False: every call raises RuntimeUnavailable
         self.starts: list[Start] = []  # every start ever asked for
         self.starting = 0  # start() calls under way
@@ -94,6 +162,7 @@ class FakeRuntime:
         """
         self._check()
         behaviour = self.behave(request)
+        self.standby.take(request.revision)
         self.starts.append(request)
         self.starting += 1
         self.most_starting = max(self.most_starting, self.starting)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from windlass.model.service import Container
-    from windlass.runtime.base import LogLine, Start
+    from windlass.runtime.base import CpuControl, LogLine, Standby, Start
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +52,8 @@ class Process:
 
     name = "process"
     parallel_starts = max(2, os.cpu_count() or 1)  # a program's start is all processor time
+    cpu: CpuControl | None = None
+    standby: Standby | None = None
 
     def __init__(self, state: Path, state_id: str) -> None:
         """Keep records of the children below `state`/process."""

@@ -50,7 +50,7 @@ async def test_a_frozen_instance_is_taken_over_and_runs_on(tmp_path: Path, image
     first = Rig(await opened(tmp_path), image, tmp_path)
     running = await first.start()
     await fetch(running.address.host, running.address.port)
-    await first.driver.freeze(running.instance)
+    first.driver.cpu.freeze(running.instance)
     await first.driver.close()
     second = Rig(await opened(tmp_path), image, tmp_path)
     assert await second.driver.adopt() == [running]
@@ -92,7 +92,7 @@ async def test_what_ended_meanwhile_is_removed_and_not_adopted(tmp_path: Path, i
 
 async def test_what_a_crash_left_half_made_is_cleaned_up(tmp_path: Path, image: str) -> None:
     first = Rig(await opened(tmp_path, ahead=0), image, tmp_path)
-    await first.driver.stand_by(first.request(), 1)
+    await first.driver.standby.keep(first.request(), 1)
     attachment = await first.driver.network.take()
     (tmp_path / "oci/containers" / "half-made/writable").mkdir(parents=True)
     # As a kill -9 of the platform: nothing is closed.

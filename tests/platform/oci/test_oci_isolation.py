@@ -134,10 +134,18 @@ async def test_the_cpu_limit_can_be_changed_while_it_runs(rig: Rig) -> None:
     shell += "grep -q ^200000 /tmp/seen && touch /tmp/go; done; cat /tmp/seen"
     running = await rig.start(shell, limits=Limits(milli_cpu=500))
     await rig.next_line(running.instance)
-    await rig.driver.limit_cpu(running.instance, 2000)
+    rig.driver.cpu.limit(running.instance, 2000)
     assert (await rig.end_of(running.instance)).code == 0
 
 
 async def test_processes_are_bounded(rig: Rig) -> None:
     shown = "cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null"
     assert await rig.output(shown) == "4096"
+
+
+async def test_a_read_only_instance_writes_nothing_but_tmp(rig: Rig) -> None:
+    files = "/here /www/here /etc/here /tmp/here"
+    line = f"for f in {files}; do (echo x >$f) 2>/dev/null && echo $f; done; true"
+    read_only = Container(image=rig.image, command=("/bin/sh", "-c", line), read_only_root=True)
+    assert await rig.output(container=read_only) == "/tmp/here"
+    assert (await rig.output(line)).split() == files.split()

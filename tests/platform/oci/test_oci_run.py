@@ -66,25 +66,25 @@ async def test_sigkill_ends_what_ignores_sigterm(rig: Rig) -> None:
 async def test_a_frozen_instance_does_nothing_until_thawed(rig: Rig) -> None:
     running = await rig.start()
     await fetch(running.address.host, running.address.port)
-    await rig.driver.freeze(running.instance)
+    rig.driver.cpu.freeze(running.instance)
     answer = asyncio.create_task(fetch(running.address.host, running.address.port))
     done, _ = await asyncio.wait([answer], timeout=0.2)
     assert not done
-    await rig.driver.thaw(running.instance)
+    rig.driver.cpu.thaw(running.instance)
     assert (await answer).endswith(b"hello\n")
 
 
 async def test_a_frozen_instance_can_be_stopped(rig: Rig) -> None:
     running = await rig.start("trap 'exit 7' TERM; echo up; while :; do sleep 0.01; done")
     await rig.next_line(running.instance)
-    await rig.driver.freeze(running.instance)
+    rig.driver.cpu.freeze(running.instance)
     await rig.driver.signal_stop(running.instance)
     assert (await rig.end_of(running.instance)).code == 7
 
 
 async def test_a_frozen_instance_can_be_killed(rig: Rig) -> None:
     running = await rig.start("sleep 60")
-    await rig.driver.freeze(running.instance)
+    rig.driver.cpu.freeze(running.instance)
     await rig.driver.kill(running.instance)
     assert (await rig.end_of(running.instance)).signal == signal.SIGKILL
 
@@ -120,5 +120,8 @@ async def test_an_unknown_image_is_missing_with_the_next_step(rig: Rig) -> None:
 
 
 async def test_stopping_what_is_gone_is_no_fault(rig: Rig) -> None:
-    for step in (rig.driver.signal_stop, rig.driver.kill, rig.driver.remove, rig.driver.freeze):
+    for step in (rig.driver.signal_stop, rig.driver.kill, rig.driver.remove):
         await step("web-00001-gone")
+    rig.driver.cpu.freeze("web-00001-gone")
+    rig.driver.cpu.thaw("web-00001-gone")
+    rig.driver.cpu.limit("web-00001-gone", 100)

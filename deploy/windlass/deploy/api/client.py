@@ -28,6 +28,7 @@ from windlass.deploy.api.schema import (
     Progress,
     ServiceView,
     SharesView,
+    StandbyView,
     StatusView,
     TrafficRequest,
 )
@@ -110,6 +111,10 @@ class Client:
     async def instances(self, name: str) -> list[InstanceView]:
         """Return a service's instances."""
         return await self._get(_path(name, "instances"), list[InstanceView])
+
+    async def standbys(self, name: str) -> list[StandbyView]:
+        """Return what was made ahead for a service's next instances."""
+        return await self._get(_path(name, "standbys"), list[StandbyView])
 
     async def events(self, name: str) -> list[EventView]:
         """Return what happened to a service."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Progress,
         ServiceView,
         SharesView,
+        StandbyView,
         StatusView,
         TimelineView,
     )
@@ -109,6 +110,9 @@ class Platform(Protocol):
 
     async def instances(self, name: str) -> list[InstanceView]:
         """Return the instances of a service that live, and those that ended lately."""
+
+    async def standbys(self, name: str) -> list[StandbyView]:
+        """Return the containers that were made ahead for a service's next instances."""
 
     async def events(self, name: str) -> list[EventView]:
         """Return what happened to a service, oldest first."""

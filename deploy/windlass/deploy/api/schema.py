@@ -71,6 +71,7 @@ class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
     service: str
     revision: str
     state: State
+    frozen: bool = False  # ready, and without CPU until a request comes
     address: str = ""  # host:port as seen from this machine
     in_flight: int = 0
     requests: int = 0
@@ -79,6 +80,16 @@ class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
     ended: float | None = None
     reason: str = ""  # why it was started, or why it failed
     exit: Exit | None = None
+
+
+class StandbyView(msgspec.Struct, frozen=True, kw_only=True):
+    """A container that is made and not started: the next instance, which costs nothing yet."""
+
+    id: str
+    service: str
+    revision: str
+    state: Literal["standby"] = "standby"
+    made: float
 
 
 class EventView(msgspec.Struct, frozen=True, kw_only=True):

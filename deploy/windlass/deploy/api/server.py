@@ -61,6 +61,7 @@ def make_app(platform: Platform, names: Collection[str] = ()) -> web.Application
             web.delete(service, delete),
             web.put(f"{service}/traffic", set_traffic),
             web.get(f"{service}/instances", _named(lambda p, name: p.instances(name))),
+            web.get(f"{service}/standbys", _named(lambda p, name: p.standbys(name))),
             web.get(f"{service}/events", _named(lambda p, name: p.events(name))),
             web.get(f"{service}/explain", _named(lambda p, name: p.explain(name))),
             web.get(f"{service}/logs", logs),

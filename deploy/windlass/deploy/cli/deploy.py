@@ -47,6 +47,18 @@ if TYPE_CHECKING:
     type=click.Choice(["warn", "cap"]),
     help="When it has: only say so, or run no instance until the period is over?",
 )
+@click.option(
+    "--cpu-throttling/--no-cpu-throttling",
+    default=None,
+    help="CPU only while requests are served? At first yes; no is priced by instances' time.",
+)
+@click.option("--cpu-boost/--no-cpu-boost", default=None, help="More CPU until an instance is up?")
+@click.option("--standby", metavar="N", help="Containers made ahead and not started, 1 at first.")
+@click.option(
+    "--read-only-root/--no-read-only-root",
+    default=None,
+    help="Nothing but /tmp can be written in an instance?",
+)
 @click.option("--no-traffic", is_flag=True, help="What serves now goes on serving.")
 @click.option(
     "--deploy-health-check/--no-deploy-health-check",
@@ -61,6 +73,9 @@ def command(
     labels: str | None,
     use_http2: bool | None,
     session_affinity: bool | None,
+    cpu_throttling: bool | None,
+    cpu_boost: bool | None,
+    read_only_root: bool | None,
     no_traffic: bool,
     deploy_health_check: bool,
     as_json: bool,
@@ -82,7 +97,14 @@ def command(
     from windlass.deploy.validation import check_labels, check_name
 
     async def deploy(client: Client) -> ServiceView:
-        given = Flags(use_http2=use_http2, session_affinity=session_affinity, **flags)
+        given = Flags(
+            use_http2=use_http2,
+            session_affinity=session_affinity,
+            cpu_throttling=cpu_throttling,
+            cpu_boost=cpu_boost,
+            read_only_root=read_only_root,
+            **flags,
+        )
         template, wrong = read_template(given, await find(client, name))
         reader = FlagReader()
         pairs = reader.take("--labels", labels, read_pairs) or ()

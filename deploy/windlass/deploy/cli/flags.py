@@ -48,6 +48,8 @@ NAMES = field_names(
         "scaling.max_instances": "--max-instances",
         "scaling.stable_window": "--window",
         "scaling.scale_to_zero_grace": "--scale-to-zero-grace",
+        "scaling.standby": "--standby",
+        "container.read_only_root": "--read-only-root",
         "labels": "--labels",
     }
 )
@@ -72,6 +74,10 @@ class Flags:
     mode: str | None = None
     window: str | None = None
     scale_to_zero_grace: str | None = None
+    standby: str | None = None
+    cpu_throttling: bool | None = None
+    cpu_boost: bool | None = None
+    read_only_root: bool | None = None
     use_http2: bool | None = None
     session_affinity: bool | None = None
     budget: str | None = None
@@ -191,6 +197,7 @@ def _container(flags: Flags, known: Container, reader: FlagReader) -> Container:
         env=reader.take("--set-env-vars", flags.set_env_vars, read_pairs),
         command=reader.take("--command", flags.command, read_list),
         args=reader.take("--args", flags.args, read_list),
+        read_only_root=flags.read_only_root,
         protocol=None if flags.use_http2 is None else ("h2c" if flags.use_http2 else "http1"),
     )
 
@@ -205,6 +212,8 @@ def _limits(flags: Flags, known: Template, mode: Mode, reader: FlagReader) -> Li
         milli_cpu=reader.take("--cpu", flags.cpu, read_cpu),
         memory=reader.take("--memory", flags.memory, read_memory),
         timeout=reader.take("--timeout", flags.timeout, read_duration),
+        cpu_throttling=flags.cpu_throttling,
+        cpu_boost=flags.cpu_boost,
     )
 
 
@@ -219,6 +228,7 @@ def _scaling(flags: Flags, known: Scaling, reader: FlagReader) -> Scaling:
         # Knative's panic window is a tenth of the stable one.
         panic_window=None if window is None else window / 10,
         scale_to_zero_grace=grace,
+        standby=reader.take("--standby", flags.standby, read_whole),
     )
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from windlass.deploy.cli.connection import ask, json_option, server_option
+
+if TYPE_CHECKING:
+    from windlass.deploy.api.client import Client
+    from windlass.deploy.api.schema import InstanceView, StandbyView
 
 
 @click.command("instances")
@@ -14,19 +19,25 @@ from windlass.deploy.cli.connection import ask, json_option, server_option
 @json_option
 @server_option
 def command(name: str, as_json: bool, server: str) -> None:
-    """Show the instances of the service NAME, and those that ended lately."""
+    """Show the instances of the service NAME, those that ended lately, and those made ahead.
+
+    A frozen instance serves, but has no CPU until its next request. One in standby is not started.
+    """
     from windlass.deploy.cli.output import print_json, print_table, span
 
-    instances = ask(server, lambda client: client.instances(name))
+    async def gather(client: Client) -> tuple[list[InstanceView], list[StandbyView]]:
+        return await client.instances(name), await client.standbys(name)
+
+    instances, standbys = ask(server, gather)
     if as_json:
-        print_json(instances)
+        print_json([*instances, *standbys])
         return
     now = time.time()
     columns = ("INSTANCE", "STATE", "IN FLIGHT", "REQUESTS", "START", "AGE", "ADDRESS", "REASON")
     rows = [
         (
             instance.id,
-            instance.state,
+            "frozen" if instance.frozen else instance.state,
             str(instance.in_flight),
             str(instance.requests),
             span(instance.ready - instance.started) if instance.ready else "",
@@ -35,6 +46,10 @@ def command(name: str, as_json: bool, server: str) -> None:
             instance.reason,
         )
         for instance in instances
+    ]
+    rows += [
+        (standby.id, standby.state, "", "", "", span(now - standby.made), "", standby.revision)
+        for standby in standbys
     ]
     empty = f"{name} has no instance; a request starts one."
     print_table(columns, rows, empty)

@@ -81,6 +81,14 @@ def _address(ctx: click.Context, param: click.Parameter, value: str) -> ListenAd
     help="Ends a WebSocket through which nothing passes; 0: never.",
 )
 @click.option(
+    "--rest-after",
+    type=click.FloatRange(min=0.1),
+    default=0.5,
+    show_default=True,
+    metavar="SECONDS",
+    help="Instances that were idle for so long get no CPU until their next request.",
+)
+@click.option(
     "--tls-cert",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
@@ -105,6 +113,7 @@ def command(
     access_log: AccessLog,
     server_timing: bool,
     tunnel_idle: float,
+    rest_after: float,
     tls_cert: tuple[Path, ...],
     tls_key: tuple[Path, ...],
 ) -> None:
@@ -126,6 +135,7 @@ def command(
         access_log=access_log,
         server_timing=server_timing,
         tunnel_idle=tunnel_idle,
+        rest_after=rest_after,
         tls=tuple(zip(tls_cert, tls_key, strict=True)),
     )
     try:

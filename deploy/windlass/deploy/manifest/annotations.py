@@ -25,6 +25,9 @@ OWN = "windlass.dev/"
 MODE, EXEC = f"{OWN}mode", f"{OWN}exec"
 BUDGET, BUDGET_ACTION = f"{OWN}budget", f"{OWN}budget-action"
 SESSION_AFFINITY = f"{GOOGLE}sessionAffinity"
+CPU_THROTTLING = f"{GOOGLE}cpu-throttling"
+CPU_BOOST = f"{GOOGLE}startup-cpu-boost"
+STANDBY = f"{OWN}standby"
 HEALTH_CHECK_DISABLED = f"{GOOGLE}health-check-disabled"
 
 _ANNOTATIONS = {
@@ -55,10 +58,14 @@ class Asked:
     health_check: bool
     session_affinity: bool
     budget: Budget | None
+    cpu_throttling: bool
+    cpu_boost: bool
 
 
 def annotation_path(path: str, field: str) -> str:
     """Return where the annotation of a field of Scaling is looked for first."""
+    if field == "standby":
+        return f"{path}.{STANDBY}"
     return f"{path}.{KNATIVE}{_ANNOTATIONS[field][0]}"
 
 
@@ -70,10 +77,13 @@ def read_annotations(given: Mapping[str, str], path: str, findings: Findings) ->
         exec=_take(given, EXEC, _command, (), path, findings),
         health_check=_take(given, HEALTH_CHECK_DISABLED, _truth, False, path, findings) is False,
         session_affinity=_take(given, SESSION_AFFINITY, _truth, False, path, findings),
+        cpu_throttling=_take(given, CPU_THROTTLING, _truth, True, path, findings),
+        cpu_boost=_take(given, CPU_BOOST, _truth, True, path, findings),
         budget=_budget(given, path, findings),
     )
     known = {f"{KNATIVE}{name}" for names in _ANNOTATIONS.values() for name in names}
     known |= {MODE, EXEC, HEALTH_CHECK_DISABLED, SESSION_AFFINITY, BUDGET, BUDGET_ACTION}
+    known |= {STANDBY, CPU_THROTTLING, CPU_BOOST}
     for key, value in given.items():
         _judge(key, value, known, path, findings)
     return asked
@@ -125,6 +135,7 @@ def _scaling(given: Mapping[str, str], path: str, findings: Findings) -> Scaling
         panic_threshold=take("panic_threshold", _percent, plain.panic_threshold),
         scale_down_delay=take("scale_down_delay", read_duration, plain.scale_down_delay),
         scale_to_zero_grace=take("scale_to_zero_grace", read_duration, plain.scale_to_zero_grace),
+        standby=_take(given, STANDBY, _whole, plain.standby, path, findings),
     )
 
 

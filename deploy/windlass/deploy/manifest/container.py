@@ -25,13 +25,15 @@ def read_container(section: Section) -> ContainerSpec:
     """Read one item of `containers`."""
     port, protocol = _port(section)
     milli_cpu, memory = _resources(section.section("resources"))
+    user, read_only = _security(section.section("securityContext"))
     container = Container(
         image=section.string("image"),
         command=section.strings("command"),
         args=section.strings("args"),
         env=_environment(section),
         working_dir=section.string("workingDir"),
-        user=_user(section.section("securityContext")),
+        user=user,
+        read_only_root=read_only,
         port=port,
         protocol=protocol,
         startup_probe=_probe(section, "startupProbe"),
@@ -81,18 +83,18 @@ def _resources(section: Section) -> tuple[int, int]:
     return milli_cpu, memory
 
 
-def _user(section: Section) -> int | None:
+def _security(section: Section) -> tuple[int | None, bool]:
     user = section.integer("runAsUser", None)
+    read_only = section.boolean("readOnlyRootFilesystem", False)
     section.ineffective(
         "allowPrivilegeEscalation",
         "capabilities",
-        "readOnlyRootFilesystem",
         "runAsGroup",
         "runAsNonRoot",
         "seccompProfile",
     )
     section.close()
-    return user
+    return user, read_only
 
 
 def _probe(container: Section, key: str) -> Probe | None:

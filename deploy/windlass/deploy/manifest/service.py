@@ -51,6 +51,7 @@ _NAMES: Names = field_names(
         "container.env": f"{_CONTAINER}.env[{{index}}].name",
         "container.working_dir": f"{_CONTAINER}.workingDir",
         "container.user": f"{_CONTAINER}.securityContext.runAsUser",
+        "container.read_only_root": f"{_CONTAINER}.securityContext.readOnlyRootFilesystem",
         "container.port": f"{_CONTAINER}.ports[0].containerPort",
         "container.startup_probe": f"{_CONTAINER}.startupProbe",
         "container.liveness_probe": f"{_CONTAINER}.livenessProbe",
@@ -154,6 +155,8 @@ def _template(section: Section) -> tuple[Template, bool]:
         milli_cpu=read.milli_cpu,
         memory=read.memory,
         timeout=float(spec.integer("timeoutSeconds", int(Limits().timeout))),
+        cpu_throttling=asked.cpu_throttling,
+        cpu_boost=asked.cpu_boost,
     )
     spec.ineffective(
         "serviceAccountName",

@@ -8,6 +8,7 @@ import os
 import signal
 from pathlib import Path
 
+from windlass.runtime.base import Thaw
 from windlass.runtime.oci.spec import cpu_quota
 
 _MOUNT = Path("/sys/fs/cgroup")
@@ -35,7 +36,8 @@ class Cgroups:
         Raises:
             FileNotFoundError: there is no such container.
         """
-        self._set_frozen(container, True)
+        controller, name, value, _ = self._freezer
+        self._write(controller, container, name, value)
 
     def thaw(self, container: str) -> None:
         """Let a frozen container run on; nothing happens to one that is not frozen.
@@ -43,7 +45,13 @@ class Cgroups:
         Raises:
             FileNotFoundError: there is no such container.
         """
-        self._set_frozen(container, False)
+        controller, name, _, value = self._freezer
+        self._write(controller, container, name, value)
+
+    def thawing(self, container: str) -> Thaw:
+        """Return how another process thaws the container."""
+        controller, name, _, value = self._freezer
+        return Thaw(str(self._folder(controller, container) / name), value)
 
     def limit_cpu(self, container: str, milli_cpu: int) -> None:
         """Set how much CPU the container may use, in thousandths of one.
@@ -98,11 +106,12 @@ class Cgroups:
         roots = [self._mount] if self._unified else [p for p in self._mount.iterdir() if p.is_dir()]
         return [root / self.parent for root in roots if (root / self.parent).is_dir()]
 
-    def _set_frozen(self, container: str, frozen: bool) -> None:
+    @property
+    def _freezer(self) -> tuple[str, str, str, str]:
+        """Controller, file, what freezes, what thaws."""
         if self._unified:
-            self._write("", container, "cgroup.freeze", str(int(frozen)))
-        else:
-            self._write("freezer", container, "freezer.state", "FROZEN" if frozen else "THAWED")
+            return "", "cgroup.freeze", "1", "0"
+        return "freezer", "freezer.state", "FROZEN", "THAWED"
 
     def _folder(self, controller: str, container: str) -> Path:
         root = self._mount if self._unified else self._mount / controller

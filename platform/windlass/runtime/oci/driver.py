@@ -20,6 +20,7 @@ from windlass.runtime.base import Ended, ImageMissing, Running, RuntimeUnavailab
 from windlass.runtime.oci import engine, logs, parts, seccomp, spec, subnet
 from windlass.runtime.oci.cgroups import Cgroups
 from windlass.runtime.oci.commands import CommandFailed, to_its_end
+from windlass.runtime.oci.cpu import Cpu
 from windlass.runtime.oci.daemon import Daemon
 from windlass.runtime.oci.images import Images
 from windlass.runtime.oci.maker import Maker
@@ -66,7 +67,8 @@ class Oci:
         self._instances: dict[str, Sandbox] = {}
         self._found: list[Sandbox] = []
         self._swept = False  # until then, what an earlier platform left may be in use
-        self._standby = Standby(self._make, self._discard)
+        self.standby = Standby(self._make, self._discard)
+        self.cpu = Cpu(self._cgroups, self._instances)
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._ended: asyncio.Queue[Ended] = asyncio.Queue()
 
@@ -112,14 +114,15 @@ class Oci:
         """Let go of the instances, which live on; remove all that was made ahead."""
         if self._maker is None:
             return
-        await self._standby.clear()
+        await self.standby.clear()
         for task in self._watches.values():
             task.cancel()
         await asyncio.gather(*self._watches.values(), return_exceptions=True)
         living = [*self._instances.values(), *self._found]
         for box in living:
             box.close()
-        self._watches, self._instances, self._found = {}, {}, []
+        self._watches, self._found = {}, []
+        self._instances.clear()
         await self._maker.network.close(in_use=bool(living) or not self._swept)
         self._swept = False
         self._cgroups.close()
@@ -145,10 +148,12 @@ class Oci:
             StartFailed: nothing of it is left behind.
             ImageMissing: its image was removed and is not to be had.
         """
-        box = self._standby.take(request.revision)
+        box = self.standby.take(request.revision)
         try:
             box = box or await self._make(request)
             box.assign(request.instance)
+            if request.boost:
+                self._cgroups.limit_cpu(box.record.name, request.boost)
             await self._made.engine.start(box.record.name)
         except BaseException as error:
             if box:
@@ -160,28 +165,9 @@ class Oci:
         box.started.set()
         return _running(box)
 
-    async def stand_by(self, request: Start, count: int) -> None:
-        """Keep `count` containers of the request's revision made but not started; 0: none.
-
-        start() takes one of them where it can. They use no CPU; the caller decides when to call
-        again, so that no container is made while an instance boots.
-
-        Raises:
-            StartFailed: one could not be made.
-            ImageMissing: the image is not to be had.
-        """
-        try:
-            await self._standby.keep(request, count)
-        except _START_FAULTS as error:
-            raise _failure(request, error) from error
-
     def instances(self) -> list[str]:
         """Return the instances that were started or adopted and not yet removed."""
         return list(self._instances)
-
-    def standing_by(self, revision: str) -> int:
-        """Return how many containers of a revision stand by."""
-        return self._standby.count(revision)
 
     async def signal_stop(self, instance: str) -> None:
         """Send SIGTERM; no fault if the instance is gone."""
@@ -190,23 +176,6 @@ class Oci:
     async def kill(self, instance: str) -> None:
         """Send SIGKILL, which ends all processes of the instance; no fault if it is gone."""
         self._signal(instance, signal.SIGKILL)
-
-    async def freeze(self, instance: str) -> None:
-        """Take the CPU from an instance; it keeps its memory and connections."""
-        if box := self._instances.get(instance):
-            with contextlib.suppress(OSError):  # it ended meanwhile
-                self._cgroups.freeze(box.record.name)
-
-    async def thaw(self, instance: str) -> None:
-        """Give a frozen instance the CPU back."""
-        if box := self._instances.get(instance):
-            self._thaw(box)
-
-    async def limit_cpu(self, instance: str, milli_cpu: int) -> None:
-        """Set an instance's CPU limit anew, as for a boost while it starts."""
-        if box := self._instances.get(instance):
-            with contextlib.suppress(OSError):  # it ended meanwhile
-                self._cgroups.limit_cpu(box.record.name, milli_cpu)
 
     async def remove(self, instance: str) -> None:
         """Remove what is left of an instance, its log too; one that lives is killed."""
@@ -252,7 +221,10 @@ class Oci:
         return self._maker
 
     async def _make(self, request: Start) -> Sandbox:
-        box = await self._made.make(request)
+        try:
+            box = await self._made.make(request)
+        except _START_FAULTS as error:
+            raise _failure(request, error) from error
         self._watch(box)
         return box
 
@@ -280,7 +252,7 @@ class Oci:
     async def _see_end(self, box: Sandbox) -> None:
         outcome = self._explained(box, await box.wait())
         box.ended.set()
-        if self._standby.drop(box):
+        if self.standby.forget(box):
             del self._watches[box.record.name]
             log.warning("a container that stood by ended", revision=box.record.revision)
             await self._made.unmake(box)

@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import msgspec
@@ -34,6 +35,7 @@ class Sandbox:
     def __init__(self, folder: Path, record: Record, process: int, conmon: int | None) -> None:
         """Take over the pidfds of the container's first process and of conmon, if it lives."""
         self.folder, self.record = folder, record
+        self.made = time.time()
         self.started, self.ended = asyncio.Event(), asyncio.Event()
         self.killed = False  # by us
         self._process, self._conmon = process, conmon

@@ -95,7 +95,7 @@ def specification(
     return {
         "ociVersion": "1.0.2",
         "process": _process(args, env, container.working_dir or cwd or "/", at.identity),
-        "root": {"path": str(at.root)},
+        "root": {"path": str(at.root), "readonly": container.read_only_root},
         "hostname": at.hostname,
         "mounts": [*_mounts(limits.memory), *(_file(*pair) for pair in at.files)],
         "linux": {

@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
+from windlass.runtime.base import Waiting
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -14,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Standby:
-    """Keeps as many containers of a revision as it is told to; the oldest is taken first."""
+    """Keeps as many containers of a revision as it is told to; the oldest is taken first.
+
+    Meets windlass.runtime.base.Standby.
+    """
 
     def __init__(
         self,
@@ -29,23 +34,33 @@ class Standby:
         """Make or discard containers until there are `count`; raises what making them raises."""
         async with self._changing:
             standing = self._standing.setdefault(request.revision, deque())
-            while len(standing) > count:
+            try:
+                while len(standing) > count:
+                    await self._discard(standing.pop())
+                while len(standing) < count:
+                    standing.append(await self._make(request))
+            finally:
+                if not standing:
+                    self._standing.pop(request.revision, None)
+
+    async def drop(self, revision: str) -> None:
+        """Discard a revision's containers."""
+        async with self._changing:
+            standing = self._standing.pop(revision, deque())
+            while standing:
                 await self._discard(standing.pop())
-            while len(standing) < count:
-                standing.append(await self._make(request))
-            if not standing:
-                self._standing.pop(request.revision, None)
+
+    def waiting(self, revision: str) -> list[Waiting]:
+        """Return the revision's containers that stand by, the next one to be taken first."""
+        standing = self._standing.get(revision, ())
+        return [Waiting(box.record.name, box.made) for box in standing]
 
     def take(self, revision: str) -> Sandbox | None:
         """Return a container of the revision, which is the caller's from now on; None: none."""
         standing = self._standing.get(revision)
         return standing.popleft() if standing else None
 
-    def count(self, revision: str) -> int:
-        """Return how many containers of the revision stand by."""
-        return len(self._standing.get(revision, ()))
-
-    def drop(self, box: Sandbox) -> bool:
+    def forget(self, box: Sandbox) -> bool:
         """Forget a container that ended; say whether it was one that stood by."""
         standing = self._standing.get(box.record.revision)
         if not standing or box not in standing:
@@ -55,8 +70,5 @@ class Standby:
 
     async def clear(self) -> None:
         """Discard all containers."""
-        async with self._changing:
-            for standing in self._standing.values():
-                while standing:
-                    await self._discard(standing.pop())
-            self._standing.clear()
+        for revision in list(self._standing):
+            await self.drop(revision)
