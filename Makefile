@@ -1,6 +1,6 @@
 # Every target sets up what it needs, quickly when it is there. The work is in deploy/setup/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench-slow bench-router bench-burst bench-packing
+.PHONY: help demo test check bench-slow bench-router bench-burst bench-leaks bench-scale-downs bench-packing
 
 setup := deploy/setup
 ARGS ?=
@@ -37,3 +37,11 @@ bench-burst: ## Measure bursts of requests at zero instances (three minutes; OUT
 bench-packing: ## Measure how many instances are busy beside the fewest possible (OUT=FILE keeps it)
 	@$(setup)/python.sh dev
 	@.venv/bin/python -m windlass.bench.packing $(if $(OUT),--json $(OUT)) $(ARGS)
+
+bench-leaks: ## Start and stop 1 000 instances and count what is left (ten minutes; OUT=FILE)
+	@$(setup)/python.sh dev
+	@$(setup)/with-engine.sh $(setup)/bench.sh leaks $(if $(OUT),--json $(OUT)) $(ARGS)
+
+bench-scale-downs: ## Scale down 1 000 times and redeploy under load (fifteen minutes; OUT=FILE)
+	@$(setup)/python.sh dev
+	@$(setup)/with-engine.sh $(setup)/bench.sh scale_downs $(if $(OUT),--json $(OUT)) $(ARGS)

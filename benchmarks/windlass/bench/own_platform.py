@@ -114,7 +114,7 @@ class OwnPlatform:
             TimeoutError: they do not within so many seconds.
         """
         async with asyncio.timeout(seconds):
-            while not least <= len(await self.living(service)) <= most:  # noqa: ASYNC110  (another process changes it)
+            while not least <= len(await self.living(service)) <= most:  # noqa: ASYNC110
                 await asyncio.sleep(_POLL)
 
     def log(self) -> str:

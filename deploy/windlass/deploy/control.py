@@ -123,6 +123,7 @@ class Control:
                 del self.revisions[revision.name]
             self._publish()
             self._event("Deleted", service=service.name, message=f"{name} was deleted")
+            await self.tidy()
 
     def named(self, name: str) -> Service:
         """Return the service.
@@ -176,6 +177,7 @@ class Control:
             await self._forget(known, revision)
             raise
         await self._retire(self.services[name])
+        await self.tidy()
         self._event(
             "Deployed", service=name, revision=revision.name, message=f"{revision.name} is ready"
         )
@@ -210,6 +212,13 @@ class Control:
         for revision in self.revisions_of(service.name):
             self._autoscaler.set_reachable(revision.name, revision.name in reachable)
 
+    async def tidy(self) -> None:
+        """Let go of what only revisions that are no more needed, such as images."""
+        try:
+            await self._runtime.retain([r.template.container for r in self.revisions.values()])
+        except (RuntimeFault, OSError) as fault:  # it is tried again with the next change
+            log.warning("what is no longer needed is still kept", why=str(fault))
+
     async def _retire(self, service: Service) -> None:
         """Forget the oldest revisions that nobody can reach, so that they do not pile up."""
         for revision in rollout.retired(service, self.revisions_of(service.name)):
@@ -225,6 +234,7 @@ class Control:
         await self._autoscaler.remove(revision.name)
         del self.revisions[revision.name]
         self._publish()
+        await self.tidy()
         if known:  # its number is used up, so that names in logs and bills mean one thing
             self.services[known.name] = rollout.failed(known, revision)
             try:

@@ -152,6 +152,7 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
     stack.push_async_callback(metering.flush)
     await budgets.look()  # what was capped is, before a request comes
     await _take_over(autoscaler, control, meter, switchboard)
+    await control.tidy()
     # Workers end first, when their requests are answered: then nothing is in flight anywhere.
     stack.push_async_callback(autoscaler.stop, 0.0)
     stack.push_async_callback(workers.close, DRAIN)

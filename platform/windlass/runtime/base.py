@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from windlass.model.instance import Address, Exit
     from windlass.model.service import Container, Limits
@@ -150,6 +150,12 @@ class Runtime(Protocol):
 
         Raises:
             ImageMissing: it is not to be had.
+        """
+
+    async def retain(self, containers: Iterable[Container]) -> None:
+        """Hear which containers may still be started; what only others needed may go.
+
+        A driver removes nothing that it did not make, nor anything that a living instance needs.
         """
 
     async def start(self, request: Start) -> Running:

@@ -36,7 +36,7 @@ from windlass.runtime.docker_engine import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from aiodocker.containers import DockerContainer
 
@@ -103,6 +103,9 @@ class Docker:
         if self._engine:
             await self._engine.close()
         self._ended.put_nowait(None)
+
+    async def retain(self, containers: Iterable[Container]) -> None:
+        """Remove nothing: the engine's images are its user's."""
 
     async def prepare(self, container: Container) -> None:
         """Make sure the image is here: pull it if it is not.

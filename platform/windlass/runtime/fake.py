@@ -24,7 +24,7 @@ from windlass.runtime.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from windlass.model.service import Container
     from windlass.runtime.base import Start
@@ -135,6 +135,7 @@ class FakeRuntime:
         self.standby = FakeStandby()
         self.available = True  # False: every call raises RuntimeUnavailable
         self.starts: list[Start] = []  # every start ever asked for
+        self.retained: list[Container] = []
         self.starting = 0  # start() calls under way
         self.most_starting = 0
         self.signalled: list[str] = []  # instances that got SIGTERM, in order
@@ -149,6 +150,10 @@ class FakeRuntime:
 
     async def close(self) -> None:
         """Leave all as it is."""
+
+    async def retain(self, containers: Iterable[Container]) -> None:
+        """Note what may still be started."""
+        self.retained = list(containers)
 
     async def prepare(self, container: Container) -> None:
         """Every image is here."""

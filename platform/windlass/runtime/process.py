@@ -32,7 +32,7 @@ from windlass.runtime.base import (
 from windlass.runtime.child import Child, end_group, recorded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
     from windlass.model.service import Container
@@ -94,6 +94,9 @@ class Process:
         if self._groups:
             self._groups.remove_parents()
         self._ended.put_nowait(None)
+
+    async def retain(self, containers: Iterable[Container]) -> None:
+        """Remove nothing: there are no images."""
 
     async def prepare(self, container: Container) -> None:
         """Make sure that the command is here.

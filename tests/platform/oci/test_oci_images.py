@@ -69,6 +69,53 @@ async def test_an_image_is_unpacked_anew_when_its_name_means_another(
         assert said == greeting.decode().strip()
 
 
+async def test_an_image_goes_when_neither_a_revision_nor_an_instance_needs_it(
+    rig: Rig, tmp_path: Path
+) -> None:
+    mine, others = Container(image=rig.image), Container(image=second_image(tmp_path))
+    await rig.driver.prepare(others)
+    assert len(unpacked(tmp_path)) == 2
+    running = await rig.start()
+    await rig.driver.retain([others])
+    assert len(unpacked(tmp_path)) == 2, "an instance runs on it"
+    assert (await fetch(running.address.host, running.address.port)).endswith(b"hello\n")
+    await rig.driver.remove(running.instance)
+    await rig.driver.retain([others, others])
+    assert len(unpacked(tmp_path)) == 1
+    assert await rig.output(container=others) == "other"
+    await rig.driver.retain([])
+    assert list((tmp_path / "oci/images").iterdir()) == [tmp_path / "oci/images/references.json"]
+    await rig.driver.prepare(mine)
+    assert await rig.output("echo back") == "back"
+
+
+async def test_an_image_that_an_adopted_instance_needs_stays(rig: Rig, tmp_path: Path) -> None:
+    running = await rig.start()
+    await fetch(running.address.host, running.address.port)
+    await rig.driver.close()
+    await rig.driver.open()
+    assert await rig.driver.adopt() == [running]
+    await rig.driver.retain([])
+    assert len(unpacked(tmp_path)) == 1
+    assert (await fetch(running.address.host, running.address.port)).endswith(b"hello\n")
+
+
+async def test_what_a_crash_left_half_unpacked_is_removed(rig: Rig, tmp_path: Path) -> None:
+    folder = tmp_path / "oci/images"
+    before = set(folder.iterdir())
+    await rig.driver.close()
+    (folder / "partial-0123" / "layout").mkdir(parents=True)
+    (folder / "partial-4567").write_bytes(b"half an archive")
+    await rig.driver.open()
+    assert set(folder.iterdir()) == before
+
+
+def second_image(folder: Path) -> str:
+    files = {"bin/busybox": busybox_files()["bin/busybox"]}
+    config: dict[str, object] = {"Entrypoint": ["/bin/busybox", "echo", "other"]}
+    return write_layout(folder / "second", config, files)
+
+
 async def test_the_images_user_is_looked_up_in_the_image(rig: Rig, tmp_path: Path) -> None:
     config: dict[str, object] = {"Cmd": ["/bin/id"], "User": "web"}
     reference = write_layout(tmp_path / "layout", config, busybox_files())

@@ -29,7 +29,7 @@ from windlass.runtime.oci.standby import Standby
 from windlass.runtime.oci.users import Identity, UnknownUser
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
     from windlass.runtime.base import LogLine, Start
@@ -140,6 +140,10 @@ class Oci:
                 "name one with --image, or use --runtime process for a command line",
             )
         await self._made.images.prepare(container.image)
+
+    async def retain(self, containers: Iterable[Container]) -> None:
+        """Remove the unpacked images that none of these containers and no instance here needs."""
+        await self._made.retain({container.image for container in containers})
 
     async def start(self, request: Start) -> Running:
         """Start an instance, in a container that stands by where one does.

@@ -70,7 +70,7 @@ class Images:
         """Forget half-unpacked images, and know again what references meant."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for partial in self._folder.glob("partial-*"):
-            shutil.rmtree(partial)
+            _remove(partial)
         if self._references.exists():
             written = msgspec.json.decode(self._references.read_bytes(), type=dict[str, str])
             for reference, identifier in written.items():
@@ -102,6 +102,25 @@ class Images:
         self._known[reference] = image
         self._write_references()
         return image
+
+    async def retain(self, references: set[str], in_use: set[str]) -> None:
+        """Remove all images but those that the references mean, and those with an id in use.
+
+        What they mean is not looked up anew.
+        """
+        # Decided and out of sight in one step: what is being prepared meanwhile is not touched.
+        self._known = {name: image for name, image in self._known.items() if name in references}
+        needed = in_use | {image.id for image in self._known.values()}
+        removed = []
+        for config in self._folder.glob("*/config.json"):
+            name = config.parent.name
+            if name not in needed and not name.startswith("partial-"):
+                removed.append(config.parent.rename(self._folder / f"partial-{token_hex(4)}"))
+                log.info("image removed", image=name[:12])
+        if removed:
+            self._write_references()
+        for folder in removed:
+            await asyncio.to_thread(shutil.rmtree, folder)
 
     async def _prepare(self, reference: str) -> Image:
         # A Docker engine's own copy first: that is where people build.
@@ -140,10 +159,10 @@ class Images:
         partial.mkdir(mode=0o700)
         layout = partial / "layout"
         try:
-            words = ("copy", "--quiet", *_insecure("--src-tls-verify=false", source))
-            await run(
-                self._parts.skopeo, "--insecure-policy", *words, source, f"oci:{layout}:image"
-            )
+            # umoci takes no layers but compressed ones; these are unpacked at once and removed.
+            words = ["copy", "--quiet", "--dest-compress-format=gzip", "--dest-compress-level=1"]
+            words += [*_insecure("--src-tls-verify=false", source), source, f"oci:{layout}:image"]
+            await run(self._parts.skopeo, "--insecure-policy", *words)
             root = partial / "rootfs"
             await run(self._parts.umoci, "raw", "unpack", "--image", f"{layout}:image", root)
             (partial / "config.json").write_bytes(_config_of(layout))
@@ -165,6 +184,13 @@ class Images:
         known = {reference: image.id for reference, image in self._known.items()}
         partial.write_bytes(msgspec.json.encode(known))
         partial.rename(self._references)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()  # an archive, or references that were being written
 
 
 def _config_of(layout: Path) -> bytes:

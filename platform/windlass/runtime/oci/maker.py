@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ class Maker:
     network: Network
     cgroups: Cgroups
     seccomp: dict[str, object]
+    uses: dict[str, str] = field(default_factory=dict)  # container -> id of its image
 
     async def make(self, request: Start) -> Sandbox:
         """Make a container that waits to be started; its name is that of its network namespace.
@@ -43,10 +44,11 @@ class Maker:
         Raises:
             ImageMissing, CommandFailed, OSError, UnknownUser, NothingToRun: nothing is left of it.
         """
-        image = await self.images.get(request.container.image)
         attachment = await self.network.take()
         folder = self.folder / attachment.name
         try:
+            image = await self.images.get(request.container.image)
+            self.uses[attachment.name] = image.id
             folder.mkdir(parents=True)
             self._furnish(folder, request, image, attachment)
             # conmon would go on making it after we had cleared it away.
@@ -55,7 +57,7 @@ class Maker:
         except BaseException:
             await to_its_end(self._clear(attachment.name))
             raise
-        record = _record(request, attachment)
+        record = _record(request, attachment, image)
         sandbox.write_record(folder, record)
         return Sandbox(folder, record, os.pidfd_open(process), os.pidfd_open(conmon))
 
@@ -75,6 +77,7 @@ class Maker:
                 continue
             if box.record.instance and await self.engine.is_running(name):
                 living[name] = box
+                self.uses[name] = box.record.image
             else:
                 box.close()
         left = folders.keys() | self.network.names() | self.cgroups.names() | self.engine.names()
@@ -83,10 +86,15 @@ class Maker:
         self.network.free_leases(set(living))
         return list(living.values())
 
+    async def retain(self, references: set[str]) -> None:
+        """Remove the images that neither these references nor the containers here mean."""
+        await self.images.retain(references, set(self.uses.values()))
+
     async def _clear(self, name: str) -> None:
         await self.engine.delete(name)
         self.cgroups.clear(name)
         sandbox.clear(self.folder / name)
+        self.uses.pop(name, None)
         self.network.release(name)
 
     def _furnish(self, folder: Path, request: Start, image: Image, attachment: Attachment) -> None:
@@ -114,11 +122,12 @@ class Maker:
         (folder / "config.json").write_bytes(msgspec.json.encode(specification))
 
 
-def _record(request: Start, attachment: Attachment) -> Record:
+def _record(request: Start, attachment: Attachment, image: Image) -> Record:
     return Record(
         name=attachment.name,
         service=request.service,
         revision=request.revision,
+        image=image.id,
         host=attachment.address,
         port=request.container.port,
     )

@@ -24,6 +24,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     service: str
     revision: str
+    image: str  # id
     host: str
     port: int
     instance: str = ""  # empty: stands by
