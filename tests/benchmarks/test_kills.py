@@ -28,8 +28,15 @@ def record(*requests: tuple[float, float | None], killed: float) -> Record:
 
 def test_requests_that_overlap_are_one_busy_stretch_up_to_the_kill() -> None:
     seen = record((1.0, 2.0), (1.5, 3.0), (4.0, None), killed=5.0)
-    verdict = judge(seen, NOTHING, Counted(requests=2, busy=2.5))
+    verdict = judge(seen, NOTHING, Counted(2, 2.5, heard=round(4.5 * SECOND)))
     assert (verdict.busy, verdict.lost, verdict.is_sound) == (3.0, 0.5, True)
+
+
+def test_what_is_lost_must_be_admitted() -> None:
+    seen = record((1.0, 2.0), (2.0, 5.0), killed=5.0)
+    for heard, is_sound in ((4.4, True), (4.9, False), (0, False)):
+        after = Counted(requests=1, busy=3.5, heard=round(heard * SECOND))
+        assert judge(seen, NOTHING, after).is_sound is is_sound
 
 
 def test_what_came_before_does_not_count() -> None:

@@ -158,6 +158,7 @@ def test_a_ledger_of_version_1_is_brought_up_to_date_and_keeps_what_it_has(tmp_p
     old = sqlite3.connect(path)
     for column in ("held", "rounding_5min", "held_milliseconds"):
         old.execute(f"ALTER TABLE instance_minutes DROP COLUMN {column}")
+    old.execute("DROP TABLE gaps")
     old.execute("PRAGMA user_version = 1")
     old.close()
     ledger = Ledger(path)

@@ -16,7 +16,7 @@ from windlass.billing.book import load_books
 from windlass.billing.ledger import Ledger
 from windlass.billing.meter import Meter
 from windlass.billing.minutes import MINUTE, SECOND
-from windlass.billing.rows import Amounts, Batch, Saved
+from windlass.billing.rows import Amounts, Batch, Gap, Saved
 from windlass.billing.slices import union
 from windlass.model.instance import Instance, State
 from windlass.model.service import Container, Limits, Mode, Revision, Scaling, Template
@@ -325,9 +325,34 @@ def test_a_workers_end_ends_what_was_in_flight_through_it() -> None:
     meter = _meter(_revision())
     meter.changed(_instance(started=0, ready=0))
     _tell(meter, 3 * SECOND, since=SECOND)
-    meter.worker_gone("worker-1")
+    gap = meter.worker_gone("worker-1", 4 * SECOND)
+    assert gap == Gap("worker-1", YEAR_2026 + 3 * SECOND, YEAR_2026 + 4 * SECOND)
     total = _sum(meter.flush(9 * SECOND, YEAR_2026))
     assert (total.busy, total.idle) == (2 * SECOND, 7 * SECOND)
+
+
+def test_what_was_not_heard_of_before_everything_was_killed_is_known() -> None:
+    ledger = Ledger(Path(":memory:"), boot="one")
+    meter = _meter(_revision())
+    meter.changed(_instance(started=0, ready=0))
+    _tell(meter, 5 * SECOND - 7, since=SECOND)
+    ledger.append(meter.flush(5 * SECOND, YEAR_2026))
+    meter = _meter(_revision(), ledger.load(), now=60 * SECOND)
+    meter.worker_gone("worker-1", 60 * SECOND)
+    ledger.append(meter.flush(61 * SECOND, YEAR_2026))
+    gap = Gap("worker-1", YEAR_2026 + 5 * SECOND - 7, YEAR_2026 + 60 * SECOND)
+    assert ledger.usage(0, 4e9).gaps == (gap,)
+    assert ledger.usage(0, 1e9).gaps == ()
+
+
+def test_an_idle_worker_has_nothing_to_report_and_loses_a_second_at_most() -> None:
+    meter = _meter(_revision())
+    _tell(meter, SECOND)
+    meter.flush(100 * SECOND, YEAR_2026)
+    gap = meter.worker_gone("worker-1", 100 * SECOND + 5)
+    assert gap is not None
+    assert gap.end - gap.begin == SECOND + 5
+    assert meter.worker_gone("worker-2", 100 * SECOND) is None
 
 
 def test_an_environment_that_was_never_invoked_pays_for_its_start() -> None:
@@ -420,7 +445,7 @@ def test_what_was_in_flight_at_an_instance_that_vanished_stays_billed() -> None:
     meter.vanished("shop-00001-a")
     ledger.append(meter.flush(61 * SECOND, YEAR_2026))
     assert ledger.usage(0, 4e9).total().busy == 4 * SECOND
-    meter.worker_gone("worker-1")  # killed, too: its last report is what is known
+    meter.worker_gone("worker-1", 62 * SECOND)  # killed, too: its last report is what is known
     ledger.append(meter.flush(62 * SECOND, YEAR_2026))
     assert ledger.usage(0, 4e9).total().busy == 3 * SECOND
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SECOND = 1_000_000_000  # ns
 ALLOWED = 1.0  # seconds that a kill may cost
+CLIENT_LAG = 0.1  # seconds by which clients of one round may have waited longer than was served
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class Counted:
 
     requests: int
     busy: float  # seconds
+    heard: int = 0  # CLOCK_MONOTONIC ns up to which it says that everything is counted; 0: unsaid
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class Verdict:
     lost_requests: int  # answered a second or more before the kill, and not counted
     busy: float  # seconds that the client had a request under way
     lost: float  # seconds of them that are not in the ledger
-    is_sound: bool  # nothing counted twice, and no more lost than may be
+    admitted: float  # seconds before the kill of which the platform says that it knows nothing
+    is_sound: bool  # nothing counted twice, no more lost than may be, and that is admitted
 
 
 def judge(record: Record, before: Counted, after: Counted) -> Verdict:
@@ -75,5 +78,7 @@ def judge(record: Record, before: Counted, after: Counted) -> Verdict:
     )
     lost_requests = max(0, answered - counted)
     sent = len(record.requests)
+    admitted = (record.killed - after.heard) / SECOND if after.heard else 0.0
     sound = counted <= sent and lost_requests == 0 and 0 <= lost <= ALLOWED
-    return Verdict(sent, counted, lost_requests, busy, lost, sound)
+    sound = sound and lost <= admitted + CLIENT_LAG
+    return Verdict(sent, counted, lost_requests, busy, lost, admitted, sound)

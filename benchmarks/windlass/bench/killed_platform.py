@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from windlass.bench.kill_record import Counted
@@ -28,5 +29,11 @@ class KilledPlatform(OwnPlatform):
 
     async def counted(self) -> Counted:
         """Return what the ledger has."""
-        usage = (await self.ask(f"bill?service={SERVICE}&book=cloudrun"))["usage"]
-        return Counted(requests=usage["requests"], busy=float(usage["busy_seconds"]))
+        bill = await self.ask(f"bill?service={SERVICE}&book=cloudrun")
+        usage, gaps = bill["usage"], bill["gaps"]
+        since_1970 = time.time_ns() - time.monotonic_ns()
+        return Counted(
+            requests=usage["requests"],
+            busy=float(usage["busy_seconds"]),
+            heard=round(gaps[-1]["begin"] * 1e9) - since_1970 if gaps else 0,
+        )

@@ -97,6 +97,7 @@ def report(plan: Plan, verdicts: list[Verdict]) -> dict[str, object]:
         "requests": sum(verdict.sent for verdict in verdicts),
         "sound": sum(verdict.is_sound for verdict in verdicts),
         "lost_requests": sum(verdict.lost_requests for verdict in verdicts),
+        "most_admitted_seconds": round(max(verdict.admitted for verdict in verdicts), 6),
         "least_lost_seconds": round(lost[0], 6),
         "median_lost_seconds": round(lost[len(lost) // 2], 6),
         "most_lost_seconds": round(lost[-1], 6),

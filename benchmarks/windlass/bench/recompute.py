@@ -4,8 +4,8 @@
 
 A platform in virtual time: workers report what they served until it is acknowledged, batches are
 flushed at random moments, the node is killed at random moments (also between a flush and its
-writing), the wall clock is stepped, and months end. What the ledger then says of every instance, and
-the bills in both modes' books, must be the recomputation's to the last digit.
+writing), the wall clock is stepped, and months end. What the ledger then says of every instance,
+and the bills in both modes' books, must be the recomputation's to the last digit.
 """
 
 from __future__ import annotations

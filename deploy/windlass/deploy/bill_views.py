@@ -14,6 +14,7 @@ from windlass.deploy.api.schema import (
     BookBillView,
     BookView,
     BudgetView,
+    GapView,
     SharesView,
     ShareView,
     TermView,
@@ -57,6 +58,10 @@ def bill_view(
             shutdown_seconds=_seconds(total.shutdown),
         ),
         books=tuple(_book_bill_view(b) for b in sorted(bills, key=lambda b: not b.actual)),
+        gaps=tuple(
+            GapView(worker=gap.worker, begin=gap.begin / 1e9, end=gap.end / 1e9)
+            for gap in usage.gaps
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from windlass.autoscaler.decide import Decision
     from windlass.autoscaler.loop import Autoscaler
+    from windlass.billing.rows import Gap
     from windlass.deploy.metering import Metering
     from windlass.deploy.workers import Workers
     from windlass.model.service import Revision
@@ -269,7 +271,7 @@ class Switchboard:
     def worker_gone(self, worker: str) -> None:
         """A worker ended; its requests are lost, and nothing of it is in flight any more."""
         now = time.monotonic_ns()
-        self._metering.meter.worker_gone(worker)
+        gap = self._metering.meter.worker_gone(worker, now)
         self.recent.worker_gone(worker, now)
         instances, revisions = self._levels.worker_gone(worker)
         for name, in_flight in instances.items():
@@ -281,7 +283,7 @@ class Switchboard:
         for name, number in self._rests.worker_gone(worker):
             self._autoscaler.rested(name, number, released=True)
         self._counters.worker_gone(worker)
-        self.event("WorkerLost", message=f"router {worker} ended and is replaced", level="warning")
+        self.event("WorkerLost", message=_lost(worker, gap), level="warning")
 
     def _loaded(self, instance: str, in_flight: int, last: int) -> None:
         if instance in self.instances:  # a last report may come after the end
@@ -337,6 +339,15 @@ class Switchboard:
             )
         except StoreUnavailable as error:  # what happened has happened, kept or not
             log.error("event is not kept", why=str(error))
+
+
+def _lost(worker: str, gap: Gap | None) -> str:
+    """Return in words that a worker is gone, and what it did that nobody knows."""
+    said = f"router {worker} ended and is replaced"
+    if gap is None:
+        return said
+    begin, end = (datetime.fromtimestamp(at / 1e9, UTC) for at in (gap.begin, gap.end))
+    return f"{said}; what it did from {begin:%H:%M:%S.%f} to {end:%H:%M:%S.%f} UTC is not counted"
 
 
 def _told(instance: Instance) -> str:

@@ -17,7 +17,7 @@ import msgspec
 
 from windlass.billing import statements
 from windlass.billing.minutes import MINUTE, WallClock
-from windlass.billing.rows import Amounts, Batch, Mark, RevisionAmounts, Saved, decode
+from windlass.billing.rows import Amounts, Batch, Gap, Mark, RevisionAmounts, Saved, decode
 from windlass.billing.usage import InstanceUsage, RevisionUsage, Usage
 from windlass.model.service import Mode
 
@@ -122,7 +122,10 @@ class Ledger:
         lives = self._rows(statements.LIVES, {"begin": begin, "end": end, "service": service})
         nothing = Usage(since=first * 60, until=last * 60)
         found = parts[0] if parts else nothing
-        return msgspec.structs.replace(found, peak_instances=_peak(lives))
+        gaps = self._rows(statements.GAPS_WITHIN, {"begin": begin, "end": end})
+        return msgspec.structs.replace(
+            found, peak_instances=_peak(lives), gaps=tuple(Gap(*gap) for gap in gaps)
+        )
 
     def parts(
         self, since: float, until: float, step: int, service: str | None = None
@@ -215,6 +218,7 @@ class Ledger:
         )
         kept = {name: state for name, state in batch.states.items() if state is not None}
         many(statements.ADD_STATE, kept.items())
+        many(statements.ADD_GAP, map(_columns, batch.gaps))
         dropped = batch.states.keys() - kept.keys()
         many("DELETE FROM states WHERE instance = ?", ((name,) for name in dropped))
         clock = msgspec.msgpack.encode(batch.clock)

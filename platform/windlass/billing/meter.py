@@ -16,6 +16,7 @@ from windlass.billing.rows import (
     AccountState,
     Amounts,
     Batch,
+    Gap,
     InstanceFacts,
     Mark,
     RevisionAmounts,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from windlass.model.service import Revision
 
 PROMPT = 2 * SECOND  # within which instances' ends and busy stretches are heard of, as a rule
+HEARD_WITHIN = SECOND  # after which a report was heard of, where the worker's link held
 PATIENCE = 10 * SECOND  # for which a worker is waited for whose link is slow or not yet back
 
 
@@ -161,12 +163,25 @@ class Meter:
         counted = RevisionAmounts(packed, cold_starts)
         rows[place] = rows.get(place, RevisionAmounts()) + counted
 
-    def worker_gone(self, worker: str) -> None:
-        """End what was in flight through a worker, given by its name or the part before the dot."""
+    def worker_gone(self, worker: str, now: int) -> Gap | None:
+        """End what was in flight through a worker, given by its name or the part before the dot.
+
+        Returns:
+            From when on nothing is known of what it did; None: nothing was ever heard of it.
+        """
+        heard: list[int] = []
         for name, mark in self._marks.items():
             if name == worker or name.startswith(f"{worker}."):
+                heard.append(mark.end)
                 for state in self._accounts.values():
                     account.abandon(state, name, mark.end)
+        if not heard:
+            return None
+        # One that reported nothing for long had nothing to report.
+        since = max(*heard, self._flushed - HEARD_WITHIN)
+        gap = Gap(worker, self._clock.utc(since), self._clock.utc(max(since, now)))
+        self._batch.gaps.append(gap)
+        return gap
 
     def flush(self, now: int, wall_offset: int) -> Batch:
         """Return what happened since the flush before, for `Ledger.append`.
@@ -202,6 +217,9 @@ class Meter:
             self._settle_from = now + PATIENCE
             return
         fresh, self._clock = self._clock, saved.clock
+        if any(state.life.ended is None for state in saved.states):
+            last = saved.clock.utc(saved.flushed)
+            self._batch.gaps.append(Gap("", last, max(last, now + wall_offset)))
         self._flushed = saved.flushed
         for state in saved.states:
             if state.life.ended is None:

@@ -87,6 +87,14 @@ class Mark(msgspec.Struct, frozen=True):
     end: int
 
 
+class Gap(msgspec.Struct, frozen=True):
+    """What a worker did between two moments, in Unix nanoseconds, that is not in the ledger."""
+
+    worker: str  # empty: all of them, the machine was started anew
+    begin: int  # up to which all of its reports were heard
+    end: int  # at which it was found to be gone
+
+
 class Batch(msgspec.Struct, kw_only=True):
     """All that one flush writes, in one transaction."""
 
@@ -98,6 +106,7 @@ class Batch(msgspec.Struct, kw_only=True):
     revisions: dict[str, RevisionFacts]
     marks: dict[str, Mark]
     states: dict[str, bytes | None]  # as `encode` has it; None: nothing more is to be kept
+    gaps: list[Gap] = []
 
     def absorb(self, later: Batch) -> None:
         """Become both batches in one: a later one that follows one not yet written."""
@@ -111,6 +120,7 @@ class Batch(msgspec.Struct, kw_only=True):
         self.revisions |= later.revisions
         self.marks |= later.marks
         self.states |= later.states
+        self.gaps += later.gaps
 
 
 class Saved(msgspec.Struct, kw_only=True):

@@ -9,10 +9,11 @@ from windlass.billing.rows import Amounts, RevisionAmounts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _AMOUNTS = Amounts.__struct_fields__
 _COUNTS = RevisionAmounts.__struct_fields__
 
+GAPS = "CREATE TABLE gaps (worker TEXT NOT NULL, begin INTEGER NOT NULL, end INTEGER NOT NULL);"
 SCHEMA = f"""
 CREATE TABLE revisions (
     name TEXT PRIMARY KEY, service TEXT NOT NULL, mode TEXT NOT NULL,
@@ -36,6 +37,7 @@ CREATE TABLE marks (
     worker TEXT PRIMARY KEY, sequence INTEGER NOT NULL, end INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE states (instance TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
+{GAPS}
 CREATE TABLE flushes (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     boot TEXT NOT NULL, flushed INTEGER NOT NULL, clock BLOB NOT NULL
@@ -48,7 +50,8 @@ UPGRADES = {
         f"ALTER TABLE instance_minutes ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0;"
         for name in ("held", "rounding_5min", "held_milliseconds")
     )
-    + "UPDATE instance_minutes SET held = warm;"
+    + "UPDATE instance_minutes SET held = warm;",
+    2: GAPS,
 }
 
 
@@ -74,6 +77,7 @@ ADD_INSTANCE = (
 )
 ADD_MARK = "INSERT OR REPLACE INTO marks VALUES (?, ?, ?)"
 ADD_STATE = "INSERT OR REPLACE INTO states VALUES (?, ?)"
+ADD_GAP = "INSERT INTO gaps VALUES (?, ?, ?)"
 ADD_FLUSH = "INSERT OR REPLACE INTO flushes VALUES (1, ?, ?, ?)"
 
 _SHAPE = "r.service, r.name, r.mode, r.milli_cpu, r.memory, r.labels"
@@ -96,6 +100,7 @@ SELECT i.begun, i.ended FROM instances i JOIN revisions r ON r.name = i.revision
 WHERE i.begun < :end AND (i.ended IS NULL OR i.ended > :begin)
 AND (:service IS NULL OR r.service = :service)
 """
+GAPS_WITHIN = "SELECT * FROM gaps WHERE begin < :end AND end > :begin ORDER BY begin"
 FIRST_MINUTE = """
 SELECT MIN(i.begun) / 60000000000 FROM instances i JOIN revisions r ON r.name = i.revision
 WHERE :service IS NULL OR r.service = :service

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from windlass.billing.rows import Amounts, RevisionAmounts
+from windlass.billing.rows import Amounts, Gap, RevisionAmounts
 from windlass.model.service import Mode
 
 
@@ -43,6 +43,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     instances: tuple[InstanceUsage, ...] = ()
     revisions: tuple[RevisionUsage, ...] = ()
     peak_instances: int = 0  # most that lived at once
+    gaps: tuple[Gap, ...] = ()  # what is not counted, of all services
 
     def total(self) -> Amounts:
         """Return the sum over all instances."""

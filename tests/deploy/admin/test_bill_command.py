@@ -6,9 +6,15 @@ import csv
 import json
 from decimal import Decimal
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from windlass.billing.budget import judge
+from windlass.deploy.api.schema import BillView, GapView, UsageView
+from windlass.deploy.bill_views import budget_view
+from windlass.deploy.cli.bill_table import GAPS_SHOWN, print_bill
+from windlass.model.budget import Budget, Period
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -137,3 +143,29 @@ async def test_a_wrong_call_is_said_to_be_one(
     result = await run("bill", *words)
     assert (result.exit_code, result.stdout) == (2, "")
     assert complaint in result.stderr
+
+
+def _bill(**known: Any) -> BillView:
+    zero = dict.fromkeys(
+        ("instance_seconds", "startup_seconds", "busy_seconds", "idle_seconds", "shutdown_seconds"),
+        Decimal(0),
+    )
+    usage = UsageView(requests=0, cold_starts=0, peak_instances=0, **zero)
+    return BillView(since=0, until=60, usage=usage, books=(), **known)
+
+
+def test_what_is_not_counted_is_said_for_the_latest(capsys: pytest.CaptureFixture[str]) -> None:
+    gaps = tuple(GapView(worker="worker-1", begin=60.0 * n, end=60.0 * n + 1) for n in range(7))
+    print_bill(_bill(gaps=gaps), [])
+    shown = capsys.readouterr().out
+    assert "Not counted, because a router was killed before it had reported it:" in shown
+    assert shown.count("what worker-1 did after 1970-01-01 00:0") == GAPS_SHOWN
+    assert "what worker-1 did after 1970-01-01 00:06:00.000000 UTC; it was gone by" in shown
+    assert "and 2 more before" in shown
+
+
+def test_a_budget_is_a_line_of_the_bill(capsys: pytest.CaptureFixture[str]) -> None:
+    verdict = judge(Budget(amount=Decimal(5), period=Period.DAY), Decimal(1), 90_000)
+    print_bill(_bill(budgets=(budget_view("shop", verdict),)), [])
+    shown = capsys.readouterr().out.replace("\n", " ")
+    assert "Budget of shop: $1.0000 of $5.0000 per day spent since 1970-01-02 00:00 UTC;" in shown

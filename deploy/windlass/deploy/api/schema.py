@@ -192,6 +192,14 @@ class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str  # the same in words
 
 
+class GapView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a router worker did from `begin` to `end`, in Unix seconds, that nobody knows."""
+
+    worker: str  # empty: all of them, the machine was started anew
+    begin: float
+    end: float
+
+
 class BillView(msgspec.Struct, frozen=True, kw_only=True):
     """A service's bill, or everybody's where `service` is empty."""
 
@@ -201,6 +209,7 @@ class BillView(msgspec.Struct, frozen=True, kw_only=True):
     usage: UsageView
     books: tuple[BookBillView, ...]  # the first actual one is what the service is said to cost
     budgets: tuple[BudgetView, ...] = ()
+    gaps: tuple[GapView, ...] = ()  # what is not counted, of all services
 
 
 class TermView(msgspec.Struct, frozen=True, kw_only=True):

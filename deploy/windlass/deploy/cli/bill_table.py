@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -16,12 +17,13 @@ from windlass.deploy.cli.output import PIPED_WIDTH, moment
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from windlass.deploy.api.schema import BillView, BookBillView
+    from windlass.deploy.api.schema import BillView, BookBillView, GapView
 
     Row = tuple[str, ...]
 
 TEXT_WIDTH = 100  # columns of sentences, at most
 HEAD_WIDTH = 28
+GAPS_SHOWN = 5
 CLOSING = ("billed instance-s", "rounding, of that", "total", "per million requests")
 
 
@@ -46,6 +48,9 @@ def print_bill(bill: BillView, detailed: Sequence[BookBillView]) -> None:
         click.echo()
         _print_others(others, charged)
     _print_assumptions(detailed)
+    if bill.gaps:
+        click.echo()
+        _print_gaps(bill.gaps)
     for budget in bill.budgets:
         click.echo()
         _print_text(f"Budget of {budget.service}: {budget.sentence}.")
@@ -136,6 +141,18 @@ def _print_assumptions(books: Iterable[BookBillView]) -> None:
             click.echo(f"\n{book.title}:")
         for sentence in sentences:
             _print_text(sentence, "  - ", "    ")
+
+
+def _print_gaps(gaps: Sequence[GapView]) -> None:
+    """Say what is not in the bill, because it was never heard of: the latest ones."""
+    _print_text("Not counted, because a router was killed before it had reported it:")
+    for gap in gaps[-GAPS_SHOWN:]:
+        who = f"what {gap.worker} did" if gap.worker else "everything"
+        begin, end = (datetime.fromtimestamp(at, UTC) for at in (gap.begin, gap.end))
+        text = f"{who} after {begin:%Y-%m-%d %H:%M:%S.%f} UTC; it was gone by {end:%H:%M:%S} UTC"
+        _print_text(text, "  - ", "    ")
+    if len(gaps) > GAPS_SHOWN:
+        _print_text(f"  and {len(gaps) - GAPS_SHOWN} more before; --json has all.")
 
 
 def _print_text(text: str, first: str = "", rest: str = "") -> None:
