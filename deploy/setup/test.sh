@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 deploy/setup/test-tools.sh
+deploy/setup/focus.sh
 deploy/setup/compile.sh
 if timeout 10 docker version >/dev/null 2>&1; then deploy/setup/base-image.sh; fi
 .venv/bin/python -m pytest "$@"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from windlass.deploy.rollout import splits
-from windlass.model.service import Mode
+from windlass.model.service import Limits, Mode
 from windlass.router.link import RevisionRoute, Routes, ServiceRoute
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 SHORTEST_WAIT = 10.0  # seconds a request may wait in the queue at least, as on Cloud Run
 START_FACTOR = 3.5  # and at least so many times the average start, as on Cloud Run
 MAX_BODY = 32 * 1024**2  # bytes of a request to an HTTP/1.1 instance, as on Cloud Run
-SHADOW_CONCURRENCY = 80  # at which lambda mode's requests would have shared instances
+SHADOW_CONCURRENCY = (
+    Limits().concurrency
+)  # at which lambda mode's requests would have shared instances
 
 
 def routes(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from windlass.billing.book import InstanceTime, Invocations, Measure, Rate
-from windlass.model.service import GIB, MIB, Mode
+from windlass.model.service import GIB, MIB, Limits, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ SHARED_AS_LAMBDA = (
 )
 LAMBDA_AS_SHARED = (
     "Computed as if instances had been shared: for every moment, as many as its requests in "
-    "flight need; starts, shutdowns, the rounding of slices and idle minimums are not added."
+    f"flight need at a concurrency of {Limits().concurrency}; starts, shutdowns, the rounding of slices and idle minimums are not added."
 )
 
 _CPU: Mapping[Rate, Measure] = {"active": Measure.CPU_ACTIVE, "idle": Measure.CPU_IDLE}

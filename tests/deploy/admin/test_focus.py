@@ -12,19 +12,24 @@ import subprocess
 from datetime import datetime
 from decimal import Decimal
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from click.testing import Result
 
     Run = Callable[..., Awaitable[Result]]
 
-VALIDATOR = os.environ.get("FOCUS_VALIDATOR") or shutil.which("focus-validator")
+INSTALLED = Path(__file__).parents[3] / ".venv" / "focus" / "bin" / "focus-validator"
+VALIDATOR = (
+    os.environ.get("FOCUS_VALIDATOR")
+    or shutil.which("focus-validator")
+    or (str(INSTALLED) if INSTALLED.exists() else None)
+)
 BOOKS = ("cloudrun", "lambda", "azure-container-apps", "own-server", "fly-machines")
 # The specification's mandatory columns, and those that are so where resources, regions, unit
 # prices, sub accounts, tags or commitments are known (FOCUS 1.0, "Columns").
