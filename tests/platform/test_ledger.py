@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -96,6 +97,23 @@ def test_months_are_of_utc(ledger: Ledger) -> None:
     ledger.append(_batch(minute=NOVEMBER_END - 1))
     ledger.append(_batch(minute=NOVEMBER_END))
     months = [usage.month for usage in ledger.usage(0, 4e9).instances]
+    assert months == ["2026-11", "2026-12"]
+
+
+def test_months_are_of_utc_wherever_the_machine_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")  # fourteen hours ahead
+    time.tzset()
+    try:
+        ledger = Ledger(tmp_path / "ledger.db")
+        ledger.append(_batch(minute=NOVEMBER_END - 1))
+        ledger.append(_batch(minute=NOVEMBER_END))
+        months = [usage.month for usage in ledger.usage(0, 4e9).instances]
+        ledger.close()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
     assert months == ["2026-11", "2026-12"]
 
 

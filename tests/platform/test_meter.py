@@ -274,6 +274,28 @@ def test_each_minute_holds_as_much_as_the_instance_lived_in_it() -> None:
     assert lived == {0: 30 * SECOND, 1: 60 * SECOND, 2: 10 * SECOND}
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(-SECOND, id="a leap second is repeated"),
+        pytest.param(3600 * SECOND, id="somebody sets the clock an hour ahead"),
+        pytest.param(-90 * 24 * 3600 * SECOND, id="it is set back by a season"),
+    ],
+)
+def test_a_step_of_the_wall_clock_neither_adds_nor_takes_a_nanosecond(step: int) -> None:
+    ledger = Ledger(Path(":memory:"), boot="one")
+    meter = _meter(_revision())
+    meter.changed(_instance(started=0, ready=SECOND))
+    for now in range(SECOND, 100 * SECOND, SECOND):
+        offset = YEAR_2026 + (step if now >= 50 * SECOND else 0)
+        _tell(meter, now, requests=1, busy=[(now - SECOND // 4, now)] if now > SECOND else [])
+        ledger.append(meter.flush(now, offset))
+    total = ledger.usage(0, 4e9).total()
+    assert (total.startup, total.busy) == (SECOND, 98 * SECOND // 4)
+    assert total.idle == 98 * SECOND - total.busy
+    assert total.requests == 99
+
+
 def test_a_report_that_comes_twice_counts_once() -> None:
     meter = _meter(_revision())
     assert meter.take_report("worker-1", 1, SECOND)
