@@ -23,6 +23,8 @@ UNIT_OF = {
     "memory_maximum": ", MB",
     "memory_step": ", MB",
     "memory_per_cpu": ", MB",
+    "storage_included": ", MB",
+    "storage": ", MB",
 }
 
 
