@@ -111,6 +111,17 @@ async def test_a_follower_gets_what_was_and_what_comes(logs: InstanceLogs) -> No
     assert (await waiting).text == "newer"
 
 
+async def test_a_line_that_comes_late_takes_its_place_among_those_of_other_instances(
+    logs: InstanceLogs,
+) -> None:
+    following = logs.follow("shop")
+    first = asyncio.ensure_future(anext(following))
+    await asyncio.sleep(0)
+    for instance, moment in (("a", 2.0), ("a", 4.0), ("b", 1.0), ("b", 3.0)):
+        logs.append("shop", instance, Printed(moment, f"{moment:g}"))
+    assert [(await first).text] + [(await anext(following)).text for _ in range(3)] == [*"1234"]
+
+
 async def test_a_slow_follower_is_told_what_it_missed(
     logs: InstanceLogs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ from windlass.deploy.cost_views import cost_views
 from windlass.deploy.live_views import lately, overview_view, rates_of, timeline_view
 from windlass.deploy.views import instance_view, service_view, url
 from windlass.telemetry.metrics import ServiceCounts
+from windlass.telemetry.structured import understood
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -353,10 +354,14 @@ def _ledger_errors() -> Iterator[None]:
 
 
 def _line_view(line: Line) -> LogLineView:
+    said = understood(line.text)
     return LogLineView(
         time=line.time,
         revision=line.instance.rpartition("-")[0],
         instance=line.instance,
         stream=line.stream,
         text=line.text,
+        severity=said.severity,
+        message=said.message,
+        trace=said.trace,
     )

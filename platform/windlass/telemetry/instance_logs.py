@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import OrderedDict, deque
+import time
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
@@ -20,6 +21,7 @@ MAX_FILE = 2 * 1024**2  # bytes; an instance has at most two files
 MAX_INSTANCES = 100  # whose files are kept, of each service
 MAX_OPEN = 128  # files held open
 MAX_BEHIND = 10_000  # lines that a slow follower may be behind
+OUT_OF_ORDER = 0.1  # seconds by which lines of two instances may come in the wrong order
 
 Stream = Literal["stdout", "stderr"]
 
@@ -165,29 +167,37 @@ class InstanceLogs:
 
 
 class _Follower:
-    """The lines that one reader has not taken yet."""
+    """The lines that one reader has not taken yet, in the order of time."""
 
     def __init__(self) -> None:
-        self._lines: deque[Line] = deque()
+        self._lines: list[tuple[float, int, float, Line]] = []  # heap: time, number, arrival, line
+        self._number = 0
         self._more = asyncio.Event()
         self._missed = 0
 
     def put(self, line: Line) -> None:
         if len(self._lines) >= MAX_BEHIND:
             self._missed += 1
-            self._lines.popleft()
-        self._lines.append(line)
+            heapq.heappop(self._lines)
+        self._number += 1
+        heapq.heappush(self._lines, (line.time, self._number, time.monotonic(), line))
         self._more.set()
 
     async def get(self) -> Line:
-        while not self._lines:
-            self._more.clear()
-            await self._more.wait()
-        line = self._lines[0]
+        """Return the earliest line, once those that instances printed before it are here too."""
+        while True:
+            while not self._lines:
+                self._more.clear()
+                await self._more.wait()
+            moment, _, arrival, line = self._lines[0]
+            if (early := arrival + OUT_OF_ORDER - time.monotonic()) <= 0:
+                break
+            await asyncio.sleep(early)
         if self._missed:
             missed, self._missed = self._missed, 0
-            return Line(line.time, "", "stderr", f"({missed} lines were missed here)")
-        return self._lines.popleft()
+            return Line(moment, "", "stderr", f"({missed} lines were missed here)")
+        heapq.heappop(self._lines)
+        return line
 
 
 def _last_lines(path: Path, last: int) -> list[bytes]:

@@ -127,7 +127,10 @@ class LogLineView(msgspec.Struct, frozen=True, kw_only=True):
     revision: str
     instance: str
     stream: Literal["stdout", "stderr"]
-    text: str
+    text: str  # the whole line
+    severity: str = ""  # these three: what a line of JSON says of itself
+    message: str = ""
+    trace: str = ""
 
 
 class UsageView(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from windlass.deploy.cli.connection import ask, json_option, server_option
+from windlass.telemetry.structured import SEVERITIES, is_at_least
 
 if TYPE_CHECKING:
     from windlass.deploy.api.client import Client
@@ -20,15 +21,37 @@ if TYPE_CHECKING:
 @click.option(
     "--tail", type=click.IntRange(0, 100_000), default=100, show_default=True, help="Last lines."
 )
+@click.option(
+    "--severity",
+    type=click.Choice(SEVERITIES, case_sensitive=False),
+    help="Of these lines, only such of JSON with at least this severity.",
+)
+@click.option("--trace", default="", help="Of these lines, only such of JSON with this trace id.")
 @json_option
 @server_option
-def command(name: str, follow: bool, tail: int, as_json: bool, server: str) -> None:
-    """Show what the instances of the service NAME wrote, in order of time."""
+def command(
+    name: str,
+    follow: bool,
+    tail: int,
+    severity: str | None,
+    trace: str,
+    as_json: bool,
+    server: str,
+) -> None:
+    """Show what the instances of the service NAME wrote, in order of time.
+
+    Of a line of JSON its severity and message are shown; --json has all of it.
+    """
     import msgspec
+
+    def is_asked(line: LogLineView) -> bool:
+        loud = severity is None or is_at_least(line.severity, severity.upper())
+        return loud and trace in ("", line.trace)
 
     async def show(client: Client) -> None:
         async for line in client.logs(name, tail=tail, follow=follow):
-            click.echo(msgspec.json.encode(line) if as_json else _text(line))
+            if is_asked(line):
+                click.echo(msgspec.json.encode(line) if as_json else _text(line))
 
     try:
         ask(server, show)
@@ -38,4 +61,5 @@ def command(name: str, follow: bool, tail: int, as_json: bool, server: str) -> N
 
 def _text(line: LogLineView) -> str:
     time = datetime.fromtimestamp(line.time, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    return f"{time} {line.instance} {line.text}"
+    said = f"{line.severity} {line.message}".strip() if line.message else line.text
+    return f"{time} {line.instance} {said}"
