@@ -1,6 +1,6 @@
 # Every target sets up what it needs, quickly when it is there. The work is in deploy/setup/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench-slow bench-router bench-burst bench-leaks bench-scale-downs bench-packing
+.PHONY: help demo test check bench-slow bench-router bench-burst bench-leaks bench-scale-downs bench-packing bench-connections
 
 setup := deploy/setup
 ARGS ?=
@@ -24,6 +24,10 @@ bench-slow: ## Attack the router with slowhttptest beside a normal load (six min
 	@$(setup)/python.sh dev
 	@$(setup)/compile.sh
 	@.venv/bin/python -m windlass.bench.slow --install $(if $(OUT),--out $(OUT)) $(ARGS)
+
+bench-connections: ## Measure a worker's memory per connection and while gigabytes pass (OUT=FILE keeps it)
+	@$(setup)/python.sh dev
+	@.venv/bin/python -m windlass.bench.connections $(if $(OUT),--out $(OUT)) $(ARGS)
 
 bench-router: ## Measure the router beside other proxies (ten minutes; OUT=FILE keeps the figures)
 	@$(setup)/python.sh dev

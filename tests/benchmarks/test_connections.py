@@ -20,10 +20,19 @@ def test_connections_are_held_and_bodies_pass(tmp_path: Path) -> None:
     sizes = ["--idle", "150", "--websockets", "10", "--bytes", "3000000"]
     assert main([*sizes, "--out", str(out)]) == 0
     results = json.loads(out.read_text())["results"]
-    assert set(results) == {"down", "up", "idle", "websockets"}
+    bodies = {
+        "down",
+        "up",
+        "down over HTTP/2",
+        "up over HTTP/2",
+        "down from HTTP/2",
+        "up to HTTP/2",
+    }
+    assert set(results) == {*bodies, "idle", "websockets"}
     assert results["idle"]["connections"] == 150
     assert results["idle"]["lost"] == results["websockets"]["lost"] == 0
-    assert results["down"]["kib_highest"] >= results["down"]["kib_before"] > 0
+    for name in bodies:
+        assert results[name]["kib_highest"] >= results[name]["kib_before"] > 0
 
 
 def test_the_highest_memory_is_that_since_it_was_forgotten() -> None:

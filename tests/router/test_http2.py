@@ -333,3 +333,21 @@ async def test_the_preface_may_not_come_after_a_request(rig: Rig) -> None:
     assert await client.response() == (200, b"hello")
     client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
     assert (await client.response())[0] == 400
+
+
+async def test_a_body_shorter_than_its_length_leaves_nothing_for_the_next_request(
+    rig: Rig, connect: Connect
+) -> None:
+    rig.origin.answers("/", OK)  # without having read a body
+    rig.origin.handlers[b"/never"] = never
+    client = await connect()
+    stream = client.request("/never", ("content-length", "5"), method="POST", end=False)
+    await rig.until(lambda: len(rig.origin.heads) == 1)
+    client.connection.send_headers(stream, [("x-sum", "1")], end_stream=True)
+    client.flush()
+    status, body = await client.response(stream)
+    assert (status, problem(body)) == (400, "bad-request")
+    async with asyncio.timeout(5):
+        await rig.origin.gone.acquire()
+    assert await client.response(client.request("/")) == (200, b"hello")
+    assert rig.origin.connections == 2

@@ -348,3 +348,31 @@ async def test_requests_that_wait_for_a_gone_instance_wait_for_another(
     await rig.until(lambda: rig.queued() == 1)
     rig.ready("hello-00001-b", origin.port)
     assert await client.response() == (200, b"a")
+
+
+@pytest.mark.parametrize("sent", [b"", b"hel", b"hello!"])
+async def test_an_answer_of_another_length_than_it_said_is_broken_off(
+    rig: Rig, origin: Http2Origin, sent: bytes
+) -> None:
+    def answer(request: Request) -> None:
+        request.head(("content-length", "5"))
+        if sent:
+            request.data(sent)
+        request.finish(("x-sum", "1"))
+
+    origin.handlers["/"] = answer
+    client = await rig.client()
+    client.get("/")
+    client.get("/")  # its answer must not be taken for the rest
+    said = await client.rest()
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert b"bad-response" in said or said.partition(b"\r\n\r\n")[2] in (b"", b"hel")
+
+
+async def test_a_length_without_a_body_is_a_bad_answer(rig: Rig, origin: Http2Origin) -> None:
+    origin.handlers["/"] = lambda request: request.head(("content-length", "5"), end=True)
+    status, body = await answered(rig)
+    assert (status, problem(body)) == (502, "bad-response")
+    client = await rig.client()
+    client.send(b"HEAD / HTTP/1.1\r\nHost: hello.localhost\r\n\r\n")
+    assert b"Content-Length: 5\r\n" in await client.head()

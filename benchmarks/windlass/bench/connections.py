@@ -1,7 +1,7 @@
 """Measures a worker's memory: per idle connection, per WebSocket, and while a gigabyte passes.
 
-`python -m windlass.bench.connections`. Memory is the process's own (VmRSS); buffers in the kernel
-are not in it.
+`make bench-connections`. Memory is the process's own (VmRSS). What the kernel holds is the whole
+machine's, so both ends of each connection and what else changed meanwhile are in it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import argparse
 import asyncio
 import json
 import re
+import resource
+import shlex
 import sys
 import tempfile
 import time
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     raise_limit()
     try:
         results = uvloop.run(_measure(options.idle, options.websockets, options.bytes))
-    except (CannotStart, ConnectionError, TimeoutError) as error:
+    except (CannotStart, OSError) as error:
         print(f"cannot measure: {error}", file=sys.stderr)
         return 1
     print(json.dumps(results, indent=2))
@@ -74,26 +76,44 @@ async def _measure(idle: int, websockets: int, size: int) -> dict[str, Figures]:
     measures: dict[str, Callable[[RunningWorker], Awaitable[Figures]]] = {
         "down": lambda worker: _pass(worker, size, _down),
         "up": lambda worker: _pass(worker, size, _up),
+        "down over HTTP/2": lambda worker: _pass(worker, size, _down_http2),
+        "up over HTTP/2": lambda worker: _pass(worker, size, _up_http2),
         "idle": lambda worker: _held(worker, idle, GET),
         "websockets": lambda worker: _held(worker, websockets, WEBSOCKET, FRAME),
     }
-    results = {}
+    results: dict[str, Figures] = {}
     for name, measure in measures.items():
         with tempfile.TemporaryDirectory(prefix="windlass-connections-") as directory:
             async with running_worker(Path(directory), origin, CONCURRENCY) as worker:
                 results[name] = await measure(worker)
+    with tempfile.TemporaryDirectory(prefix="windlass-connections-") as directory:
+        results |= await _through_h2c(Path(directory), origin, size)
     server.close()
     return results
 
 
+async def _through_h2c(directory: Path, origin: int, size: int) -> dict[str, Figures]:
+    """Let bodies pass to and from an instance that speaks HTTP/2: it is another worker."""
+    for name in ("behind", "before"):
+        (directory / name).mkdir()
+    async with (
+        running_worker(directory / "behind", origin, CONCURRENCY) as instance,
+        running_worker(directory / "before", instance.port, CONCURRENCY, h2c=True) as worker,
+    ):
+        return {
+            "down from HTTP/2": await _pass(worker, size, _down_http2),
+            "up to HTTP/2": await _pass(worker, size, _up_http2),
+        }
+
+
 async def _held(worker: RunningWorker, count: int, head: bytes, then: bytes = b"") -> Figures:
     """Hold connections; `then` goes through each and back while all are held."""
-    before = memory(worker.pid)
+    before, kernel_before = memory(worker.pid), kernel_memory()
     held = await hold(worker.port, count, head)
     for connection in held:
         connection.send(then)
     await asyncio.sleep(_SETTLED)
-    after = memory(worker.pid)
+    after, kernel_after = memory(worker.pid), kernel_memory()
     lost = sum(connection.lost for connection in held)
     unanswered = sum(not connection.received.endswith(then) for connection in held)
     for connection in held:
@@ -106,6 +126,7 @@ async def _held(worker: RunningWorker, count: int, head: bytes, then: bytes = b"
         "kib_while_held": after,
         "kib_afterwards": memory(worker.pid),
         "kib_per_connection": (after - before) / count,
+        "kib_of_the_kernel_per_connection": (kernel_after - kernel_before) / count,
     }
 
 
@@ -147,6 +168,29 @@ async def _up(port: int, size: int) -> None:
     writer.close()
 
 
+async def _down_http2(port: int, size: int) -> None:
+    await _curl("-o", "/dev/null", f"http://127.0.0.1:{port}/down/{size}")
+
+
+async def _up_http2(port: int, size: int) -> None:
+    length = f"Content-Length: {size}"
+    url = f"http://127.0.0.1:{port}/up"
+    await _curl("-T", "-", "-H", length, "-H", "Expect:", "-o", "/dev/null", url, body=size)
+
+
+async def _curl(*arguments: str, body: int = 0) -> None:
+    """Let curl do it: a client in this process would take longer than the worker."""
+    command = shlex.join(
+        ["curl", "-sS", "--fail", "--http2-prior-knowledge", "-H", "Host: bench", *arguments]
+    )
+    curl = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f"head -c {body} /dev/zero | {command}"), stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await curl.communicate()
+    if curl.returncode:
+        raise ConnectionError(f"curl: {said.decode(errors='replace').strip()}")
+
+
 def forget_highest(pid: int) -> None:
     """Let VmHWM begin anew (proc(5), clear_refs)."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
@@ -157,6 +201,15 @@ def memory(pid: int, name: str = "VmRSS") -> int:
     found = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.M)
     assert found is not None
     return int(found[1])
+
+
+def kernel_memory() -> int:
+    """Return KiB that the kernel has for its objects (slab) and for the buffers of TCP."""
+    slab = re.search(r"^Slab:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.M)
+    pages = re.search(r"^TCP:.* mem (\d+)", Path("/proc/net/sockstat").read_text(), re.M)
+    assert slab is not None
+    assert pages is not None
+    return int(slab[1]) + int(pages[1]) * (resource.getpagesize() // 1024)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from windlass.router import link
 
@@ -16,8 +16,10 @@ _REVISION = "bench-00001"
 class FakeNode:
     """Listens where a worker looks for its node, and forgets what is reported."""
 
-    def __init__(self, backend: int, concurrency: int) -> None:
+    def __init__(self, backend: int, concurrency: int, *, h2c: bool = False) -> None:
+        """`h2c`: the instance at the port `backend` speaks HTTP/2."""
         self._backend, self._concurrency = backend, concurrency
+        self._protocol: Literal["http1", "h2c"] = "h2c" if h2c else "http1"
         self._server: asyncio.Server | None = None
         self._talks: set[asyncio.Task[None]] = set()
         self.in_flight = 0  # as a worker reported last
@@ -60,6 +62,7 @@ class FakeNode:
             concurrency=self._concurrency,
             target=self._concurrency,
             max_body=0,
+            protocol=self._protocol,
         )
         service = link.ServiceRoute(
             name="bench", splits=(link.Split(revision=_REVISION, percent=100),)

@@ -28,14 +28,14 @@ class RunningWorker:
 
 @asynccontextmanager
 async def running_worker(
-    parent: Path, backend: int, concurrency: int
+    parent: Path, backend: int, concurrency: int, *, h2c: bool = False
 ) -> AsyncIterator[RunningWorker]:
-    """Run a worker while the context lasts.
+    """Run a worker while the context lasts; `h2c`: the backend speaks HTTP/2.
 
     Raises:
         CannotStart: it does not answer.
     """
-    node = FakeNode(backend, concurrency)
+    node = FakeNode(backend, concurrency, h2c=h2c)
     directory = parent / WINDLASS
     directory.mkdir()
     await node.listen(directory / "link")

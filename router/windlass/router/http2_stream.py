@@ -109,7 +109,12 @@ class Stream(Exchange):
     def on_body_end(self) -> None:
         """The request is whole."""
         self.input.ended = True
-        if self.upstream is not None and self.fields.length != 0:
+        if self.pool is not None and 0 < self.fields.length != self.received:
+            # h2 sees this but where trailers end the body. The instance would wait for the rest
+            # and take it from another's request.
+            problem = bad_request("Not a valid body: it is shorter than its Content-Length.")
+            self.give_up(problem, monotonic_ns())
+        elif self.upstream is not None and self.fields.length != 0:
             self.upstream.end(self._trailers)
 
     def on_connected(self, upstream: Upstream) -> None:

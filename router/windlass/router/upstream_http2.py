@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from windlass.router.exchange import Exchange
 
 LAST_STREAM = 1 << 30  # ids end at 2**31: before that, another connection is made
+SHORT = "its body is shorter than its Content-Length"
 NOT_HTTP2 = (
     "it does not speak HTTP/2 without TLS; if it speaks HTTP/1.1, name its port http1 "
     "or deploy with --no-use-http2"
@@ -185,6 +186,7 @@ class UpstreamStream:
     __slots__ = (
         "_body_sent",
         "_informational",
+        "_left",
         "_trailers",
         "exchange",
         "input",
@@ -201,6 +203,7 @@ class UpstreamStream:
         self.input = Input(session, self.stream_id)
         self._body_sent = False  # a part of the body went out, and cannot be sent again
         self._informational = 0  # heads of 1xx so far
+        self._left = -1  # bytes of the body that are to come; -1: any number
         self._trailers = b""
 
     # The request.
@@ -272,6 +275,13 @@ class UpstreamStream:
             self.refuse(str(error))
             return
         ended = event.stream_ended is not None
+        if exchange.method == b"HEAD" or head.has_no_body:
+            self._left = 0
+        elif head.length >= 0:
+            self._left = head.length
+        if ended and self._left > 0:
+            self.refuse(SHORT)
+            return
         exchange.status = head.status
         if exchange.wants_fields:
             head = exchange.with_own_fields(head, monotonic_ns())
@@ -281,6 +291,11 @@ class UpstreamStream:
 
     def on_data(self, data: bytes, size: int) -> None:
         """Pass on a part of the body; `size` is what it counts against the window."""
+        if self._left >= 0 and data:
+            self._left -= len(data)
+            if self._left < 0:
+                self.refuse("its body is longer than its Content-Length")
+                return
         if self.exchange is not None and data:
             self.exchange.on_data(data)
         self.input.receive(size)
@@ -294,7 +309,9 @@ class UpstreamStream:
 
     def on_end(self) -> None:
         """The response is whole."""
-        if self.exchange is not None:
+        if self._left > 0:  # its client would take the rest from the next answer
+            self.refuse(SHORT)
+        elif self.exchange is not None:
             self.exchange.on_end(self._trailers)
             self._complete()
 
