@@ -32,7 +32,8 @@ SHARED_AS_LAMBDA = (
 )
 LAMBDA_AS_SHARED = (
     "Computed as if instances had been shared: for every moment, as many as its requests in "
-    f"flight need at a concurrency of {Limits().concurrency}; starts, shutdowns, the rounding of slices and idle minimums are not added."
+    f"flight need at a concurrency of {Limits().concurrency}; starts, shutdowns, the rounding of "
+    "slices and idle minimums are not added."
 )
 
 _CPU: Mapping[Rate, Measure] = {"active": Measure.CPU_ACTIVE, "idle": Measure.CPU_IDLE}
