@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from windlass.billing.shares import Share
     from windlass.billing.usage import Usage
 
-FIRST = ("cloudrun", "lambda")  # the books (or aliases) that are shown before the others
+# The books (or aliases) that are shown before the others, and where CPU is never throttled.
+FIRST = ("cloudrun", "lambda")
+FIRST_UNTHROTTLED = ("cloudrun-instance", "cloudrun", "lambda")
 NANOSECONDS = Decimal(1_000_000_000)  # in a second
 
 
@@ -76,13 +78,17 @@ def shares_view(parts: Iterable[Usage], whole: Usage, book: Book, terms: BillTer
     )
 
 
-def in_order(books: Mapping[str, Book]) -> list[Book]:
-    """Return the books as they are shown: each mode's usual one first, then by name."""
+def in_order(books: Mapping[str, Book], *, throttled: bool = True) -> list[Book]:
+    """Return the books as they are shown: each mode's usual one first, then by name.
+
+    An instance whose CPU is not throttled is billed by its whole time.
+    """
+    first = FIRST if throttled else FIRST_UNTHROTTLED
 
     def place(book: Book) -> tuple[int, str]:
         names = (book.name, *book.aliases)
-        known = (FIRST.index(name) for name in names if name in FIRST)
-        return next(known, len(FIRST)), book.name
+        known = (first.index(name) for name in names if name in first)
+        return next(known, len(first)), book.name
 
     return sorted(books.values(), key=place)
 

@@ -48,7 +48,7 @@ class Budgets:
     ) -> None:
         self._control = control
         self._ledger = ledger
-        self._books = in_order(books)
+        self._books = books
         self._store = store
         self._counters = counters
         self._told: dict[str, int] = {}  # service -> begin of the period that was said to be spent
@@ -106,7 +106,8 @@ class Budgets:
 
     def _judge(self, name: str, revision: Revision, now: float) -> Verdict | None:
         template = revision.template
-        book = next((book for book in self._books if book.mode is template.mode), None)
+        books = in_order(self._books, throttled=template.limits.cpu_throttling)
+        book = next((book for book in books if book.mode is template.mode), None)
         if book is None or template.budget is None:
             return None
         begin, _ = period_of(template.budget.period, now)

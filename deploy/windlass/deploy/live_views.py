@@ -55,7 +55,8 @@ def overview_view(
 def rates_of(revision: Revision, books: Mapping[str, Book]) -> dict[Kind, Rate]:
     """Return the rate of each kind of slice in the book that the revision's mode is charged by."""
     mode = revision.template.mode
-    book = next((book for book in in_order(books) if book.mode is mode), None)
+    known = in_order(books, throttled=revision.template.limits.cpu_throttling)
+    book = next((book for book in known if book.mode is mode), None)
     if book is None or not isinstance(book.billing, InstanceTime):
         return INVOCATION_RATES
     rates = book.billing.rates

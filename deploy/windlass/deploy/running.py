@@ -237,7 +237,8 @@ class RunningPlatform:
         """Return what every service cost since a moment, beside the other mode."""
         with _ledger_errors():
             usage = await asyncio.to_thread(self._usage, None, since)
-        return await asyncio.to_thread(cost_views, usage, self.books_known)
+        always = {name for name in self.control.services if not self._throttled(name)}
+        return await asyncio.to_thread(cost_views, usage, self.books_known, always)
 
     async def bill(
         self,
@@ -248,7 +249,9 @@ class RunningPlatform:
         terms: BillTerms | None = None,
     ) -> BillView:
         """Return the bill of one service or of all, with one book or with each."""
-        books = in_order(self.books_known) if book is None else [await self.book(book)]
+        throttled = service is None or self._throttled(service)
+        all_books = in_order(self.books_known, throttled=throttled)
+        books = all_books if book is None else [await self.book(book)]
         usage = await self._metered(service, since, until)
         found = await asyncio.to_thread(bill_view, usage, books, service or "", terms)
         verdicts = sorted(self.budgets.verdicts.items())
@@ -274,6 +277,12 @@ class RunningPlatform:
 
         with _ledger_errors():
             return await asyncio.to_thread(read)
+
+    def _throttled(self, service: str) -> bool:
+        """Return whether a service's instances have no CPU between requests."""
+        known = self.control.services.get(service)
+        revision = self.control.revisions.get(known.latest_ready) if known else None
+        return revision is None or revision.template.limits.cpu_throttling
 
     async def _metered(
         self, service: str | None, since: float | None, until: float | None = None
