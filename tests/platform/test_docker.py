@@ -196,6 +196,17 @@ async def test_too_much_memory_is_killed_and_told(platform: Platform) -> None:
     assert "memory" in end.exit.reason
 
 
+async def test_tmp_is_anyones_and_counts_as_memory(platform: Platform) -> None:
+    # The file system refuses at its size, or the limit kills: never more than the limit.
+    fill = "dd if=/dev/zero of=/tmp/big bs=1M count=128 2>/dev/null"
+    script = f"grep -c ' /tmp tmpfs ' /proc/mounts; touch /tmp/x && ls /tmp; {fill} || exit 5"
+    request = request_of(*shell(script), memory=64 * MIB, user=1000)
+    await platform.runtime.start(request)
+    end = await platform.end()
+    assert end.exit.out_of_memory or end.exit.code == 5
+    assert await platform.lines() == ["1", "x"]
+
+
 async def test_an_end_tells_code_or_signal(platform: Platform) -> None:
     await platform.runtime.start(request_of(*shell("exit 7"), instance="a"))
     assert await platform.end() == Ended("a", Exit(code=7))

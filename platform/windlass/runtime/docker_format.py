@@ -101,9 +101,10 @@ def configuration(request: Start, state_id: str, *, publish: bool) -> dict[str, 
         "Init": False,
         "RestartPolicy": {"Name": "no"},
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
+        # The kernel counts its pages in the instance's memory.
+        "Tmpfs": {"/tmp": f"exec,mode=1777,size={limits.memory}"},
+        "ReadonlyRootfs": container.read_only_root,
     }
-    if container.read_only_root:
-        host |= {"ReadonlyRootfs": True, "Tmpfs": {"/tmp": f"size={limits.memory}"}}
     if publish:
         host["PortBindings"] = {port: [{"HostIp": LOOPBACK, "HostPort": ""}]}
     config: dict[str, Any] = {

@@ -138,6 +138,15 @@ async def test_the_cpu_limit_can_be_changed_while_it_runs(rig: Rig) -> None:
     assert (await rig.end_of(running.instance)).code == 0
 
 
+async def test_an_instance_sees_its_memory_limit_and_cannot_change_it(rig: Rig) -> None:
+    files = "/sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max"
+    shell = f"for file in {files}; do [ ! -e $file ] || {{ cat $file; (echo 1 > $file); }}; done"
+    said = await rig.output(f"({shell}) 2>&1", limits=Limits(memory=64 * MIB))
+    limit, refusal = said.splitlines()
+    assert limit == str(64 * MIB)
+    assert "Read-only file system" in refusal
+
+
 async def test_processes_are_bounded(rig: Rig) -> None:
     shown = "cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null"
     assert await rig.output(shown) == "4096"
