@@ -27,8 +27,8 @@ SECOND = 1000 * MILLISECOND
 
 SHARED_AS_LAMBDA = (
     "Computed from the durations that the requests had on shared instances, one at a time per "
-    "instance and each rounded up to 1 ms; warm: no start but those that happened is added, and "
-    "no environment is provisioned."
+    "instance and each rounded up to 1 ms; warm: no start is added, and no environment is "
+    "provisioned."
 )
 LAMBDA_AS_SHARED = (
     "Computed as if instances had been shared: for every moment, as many as its requests in "
