@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from windlass.router.grammar import HEAD_END, TOKEN, Malformed, has_bare_line_end, parse_fields
 
-LAST_CHUNK = b"0\r\n"
-MAX_SIZE_LINE = 1024  # bytes of a chunk's size and extensions
-MAX_TRAILER = 8192  # bytes of the trailer section
-_MAX_SIZE = 1 << 60
+LAST_CHUNK: Final = b"0\r\n"
+MAX_SIZE_LINE: Final = 1024  # bytes of a chunk's size and extensions
+MAX_TRAILER: Final = 8192  # bytes of the trailer section
+_MAX_SIZE: Final = 1 << 60
 
-_QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
-_SIZE_LINE = re.compile(
+_QUOTED: Final = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
+_SIZE_LINE: Final = re.compile(
     rb"([0-9A-Fa-f]{1,16})(?:;" + TOKEN + rb"(?:=(?:" + TOKEN + rb"|" + _QUOTED + rb"))?)*"
 )
 
 # RFC 9110 6.5.1: what says where a message ends, who it is for or who sent it is no trailer.
-NO_TRAILER = frozenset(
+NO_TRAILER: Final = frozenset(
     b"transfer-encoding content-length host connection keep-alive te trailer upgrade expect range "
     b"cache-control max-forwards pragma content-encoding content-type content-range authorization "
     b"proxy-authorization proxy-connection cookie set-cookie www-authenticate proxy-authenticate "

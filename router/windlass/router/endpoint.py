@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
@@ -25,7 +25,7 @@ CONNECT_PAUSES = (0.0, 0.01, 0.05)  # seconds before each attempt
 IDLE_LIMIT = 60 * SECOND  # ns that a connection is kept unused
 # Servers close connections that were idle, some after two seconds. A request that may not be
 # repeated is only risked on one that was used just now.
-FRESH = SECOND
+FRESH: Final = SECOND
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -5,7 +5,7 @@ slot, a connection, its retries, and gives all back. Neither side's bytes are kn
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from windlass.router.pool import Pool
     from windlass.router.upstream import Upstream
 
-IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
-CLIENT_GONE = 499  # the status that is counted when the client did not wait, as nginx does
+IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+CLIENT_GONE: Final = 499  # the status that is counted when the client did not wait, as nginx does
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -83,10 +83,10 @@ class Exchange(ABC):
         self.instance, self.own = "", b""
         try:
             self.pool = pool = self.dispatch.pool_for(self.fields.host)
-            limit = pool.route.max_body
+            limit = pool.max_body
             if limit and self.fields.length > limit:
                 raise body_too_large(limit)
-            endpoint = self._preferred(pool, now) if pool.route.session_affinity else None
+            endpoint = self._preferred(pool, now) if pool.session_affinity else None
             if endpoint is None:
                 endpoint = pool.acquire(self, now)
         except Problem as problem:
@@ -247,7 +247,7 @@ class Exchange(ABC):
             block += self.own.partition(b"\n")[0] + b"\n" + server_timing(self, now)
         if self.cold_start():
             block += cold_start(self.cold_start())
-        affinity = dispatch.affinity if pool.route.session_affinity else None
+        affinity = dispatch.affinity if pool.session_affinity else None
         if affinity is not None and affinity.instance(self.fields.block) != endpoint.id:
             block += affinity.set_cookie(endpoint.id)
         return head.with_fields(block)

@@ -7,31 +7,32 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv6Address
+from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-MAX_NAME = 256  # bytes of a field name
-MAX_TOKENS = 100  # of a list field; each costs much more memory than its bytes
-HEAD_END = b"\r\n\r\n"
-TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+MAX_NAME: Final = 256  # bytes of a field name
+MAX_TOKENS: Final = 100  # of a list field; each costs much more memory than its bytes
+HEAD_END: Final = b"\r\n\r\n"
+TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 
-_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([\x21\x22\x24-\x7e]+) HTTP/1\.([01])")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
-_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)")
+_REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") ([\x21\x22\x24-\x7e]+) HTTP/1\.([01])")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+_ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]+)(.*)")
 # Without comma, semicolon and parentheses, which a name may have but which mean something else in
 # fields that repeat it; nobody's name has them.
-_LABEL = rb"[A-Za-z0-9_~\-!$&'*+=]+"
-_HOST = re.compile(
+_LABEL: Final = rb"[A-Za-z0-9_~\-!$&'*+=]+"
+_HOST: Final = re.compile(
     rb"(\[(?P<address>[0-9A-Fa-f:.]{2,45})\]|" + _LABEL + rb"(?:\." + _LABEL + rb")*\.?)"
     rb"(?::(?P<port>[0-9]{0,5}))?"
 )
-MAX_HOST = 255  # bytes
-_TOKENS = re.compile(rb"[ \t,]*(?:" + TOKEN + rb"[ \t]*(?:,[ \t,]*|\Z))*")
-_PROTOCOL = re.compile(TOKEN + rb"(?:/" + TOKEN + rb")?")
-_BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
+MAX_HOST: Final = 255  # bytes
+_TOKENS: Final = re.compile(rb"[ \t,]*(?:" + TOKEN + rb"[ \t]*(?:,[ \t,]*|\Z))*")
+_PROTOCOL: Final = re.compile(TOKEN + rb"(?:/" + TOKEN + rb")?")
+_BARE_LINE_END: Final = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 
 # A section is parsed behind a constant line: POST, since llhttp takes liberties with CONNECT.
-_ANY_LINE = b"POST / HTTP/1.1\r\n"
+_ANY_LINE: Final = b"POST / HTTP/1.1\r\n"
 
 
 class Malformed(Exception):

@@ -6,7 +6,7 @@ A head is always written anew from parsed fields; raw bytes of one side never re
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from windlass.router.errors import Problem
 from windlass.router.grammar import Malformed, is_protocol, parse_fields, parse_host, parse_tokens
@@ -15,19 +15,21 @@ from windlass.router.tracing import is_request_id, is_traceparent
 if TYPE_CHECKING:
     import asyncio
 
-CHUNKED = -1  # a body's length when it is sent in chunks
-UNTIL_CLOSE = -2  # a response body's length when the connection's end is its end
-MAX_FIELDS = 100
+CHUNKED: Final = -1  # a body's length when it is sent in chunks
+UNTIL_CLOSE: Final = -2  # a response body's length when the connection's end is its end
+MAX_FIELDS: Final = 100
 
 # RFC 9110 7.6.1, with the older ones that RFC 2616 13.5.1 lists.
-_HOP_BY_HOP = frozenset(
+_HOP_BY_HOP: Final = frozenset(
     b"connection content-length host keep-alive proxy-connection proxy-authenticate "
     b"proxy-authorization te transfer-encoding upgrade http2-settings expect".split()
 )
-_FORWARDING = frozenset(b"forwarded x-forwarded-for x-forwarded-host x-forwarded-proto".split())
-_TRACING = frozenset(b"x-request-id traceparent tracestate".split())
-_TAKEN = _HOP_BY_HOP | _FORWARDING | _TRACING
-_OF_REQUESTS = _FORWARDING | _TRACING  # in a response they mean nothing special
+_FORWARDING: Final = frozenset(
+    b"forwarded x-forwarded-for x-forwarded-host x-forwarded-proto".split()
+)
+_TRACING: Final = frozenset(b"x-request-id traceparent tracestate".split())
+_TAKEN: Final = _HOP_BY_HOP | _FORWARDING | _TRACING
+_OF_REQUESTS: Final = _FORWARDING | _TRACING  # in a response they mean nothing special
 
 
 class Peer(NamedTuple):

@@ -6,7 +6,7 @@ Slots, retries and the instance's side are the exchange's and the upstream's con
 from __future__ import annotations
 
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from windlass.router.body import RequestBody
 from windlass.router.chunked import encode_chunk
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from windlass.router.headers import ResponseHead
     from windlass.router.upstream import Upstream
 
-MAX_PIPELINED = 64 * 1024  # bytes taken of requests that have to wait for their turn
-PART = 16 * 1024  # bytes of the buffer taken at once, so that small bodies do not copy all of it
+MAX_PIPELINED: Final = 64 * 1024  # bytes taken of requests that have to wait for their turn
+PART: Final = 16 * 1024  # bytes of the buffer taken at once that may hold more than one body
 
 
 class ClientConnection(PacedConnection):
@@ -73,7 +73,7 @@ class ClientConnection(PacedConnection):
                 end = data.find(HEAD_END)
                 if end >= 0:
                     if len(data) > end + len(HEAD_END):
-                        self._buffer += data[end + len(HEAD_END) :]
+                        self._buffer += memoryview(data)[end + len(HEAD_END) :]
                     self._begin_request(data, end)
                     return
                 self.deadline = monotonic_ns() + HEAD_TIME
@@ -148,9 +148,10 @@ class ClientConnection(PacedConnection):
             self._state = AWAITS_BODY
             self._body = body = RequestBody(fields.length)
             self._body_came = 0
+            size = len(self._buffer) if fields.length >= len(self._buffer) else PART
             while self._buffer and self._state == AWAITS_BODY:
-                part = bytes(self._buffer[:PART])
-                del self._buffer[:PART]
+                part = bytes(self._buffer[:size])
+                del self._buffer[:size]
                 self._read_body(body, part)
             if self._state == ENDED:
                 return
@@ -203,7 +204,7 @@ class ClientConnection(PacedConnection):
 
     def _is_too_large(self, body: RequestBody) -> bool:
         """Refuse a body that passes the limit; one with a Content-Length was refused before."""
-        limit = self.pool.route.max_body if self.pool is not None else 0
+        limit = self.pool.max_body if self.pool is not None else 0
         if limit and body.received > limit:
             self._give_up(body_too_large(limit))
             return True

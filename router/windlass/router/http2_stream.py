@@ -132,7 +132,7 @@ class Stream(Exchange):
             upstream.end(self._trailers)
 
     def _is_too_large(self) -> bool:
-        limit = self.pool.route.max_body if self.pool is not None else 0
+        limit = self.pool.max_body if self.pool is not None else 0
         if limit and self.received > limit:
             self.give_up(body_too_large(limit), monotonic_ns())
             return True

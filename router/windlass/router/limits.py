@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from windlass.router.errors import Problem, bad_request
 from windlass.router.grammar import has_bare_line_end
 
-MAX_LINE = 8 * 1024  # bytes of a request line
-MAX_SECTION = 32 * 1024  # bytes of the header section
+MAX_LINE: Final = 8 * 1024  # bytes of a request line
+MAX_SECTION: Final = 32 * 1024  # bytes of the header section
 
 
 def check_sizes(line: int, section: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from time import monotonic_ns
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from windlass.router.errors import Problem
 from windlass.router.exchange import CLIENT_GONE, Exchange
@@ -25,7 +25,11 @@ IDLE_TIME = 75 * SECOND
 LINGER_TIME = 2 * SECOND  # ns in which a refused client may read why
 
 # What a connection awaits from its client.
-AWAITS_HEAD, AWAITS_BODY, AWAITS_NOTHING, TUNNEL, ENDED = range(5)
+AWAITS_HEAD: Final = 0
+AWAITS_BODY: Final = 1
+AWAITS_NOTHING: Final = 2
+TUNNEL: Final = 3
+ENDED: Final = 4
 
 
 class PacedConnection(Exchange, asyncio.Protocol):

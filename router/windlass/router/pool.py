@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from enum import StrEnum
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from mypy_extensions import mypyc_attr
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from windlass.router.link import RevisionReport, RevisionRoute
 
-SECOND = 1_000_000_000  # ns
-MAX_QUEUE = 10_000  # requests that may wait for one revision, whatever its concurrency
-QUEUE_PER_SLOT = 10
+SECOND: Final = 1_000_000_000  # ns
+MAX_QUEUE: Final = 10_000  # requests that may wait for one revision, whatever its concurrency
+QUEUE_PER_SLOT: Final = 10
 
 
 class Reason(StrEnum):
@@ -76,10 +76,12 @@ class Pool(Generic[InstanceT, TicketT]):
         "budget",
         "counts",
         "instances",
+        "max_body",
         "queue",
         "queue_limit",
         "resting",
         "route",
+        "session_affinity",
         "timeout",
     )
 
@@ -100,6 +102,8 @@ class Pool(Generic[InstanceT, TicketT]):
     def configure(self, route: RevisionRoute) -> None:
         """Take new limits. A revision's concurrency is fixed for its life and stays."""
         self.route = route
+        self.max_body = route.max_body
+        self.session_affinity = route.session_affinity
         self.timeout = int(route.timeout * SECOND)
         self._target = (1 << min(max(route.target, 0), self._concurrency)) - 1
         self._limit_queue()

@@ -4,9 +4,11 @@ load that keeps a struggling revision down. Pure.
 
 from __future__ import annotations
 
+from typing import Final
+
 PART = 0.2  # of the requests under way or waiting; the same part as Envoy's retry budgets
 AT_LEAST = 3  # where few requests are under way, a part of them would be none
-MAX_TRIES = 3  # of one request
+MAX_TRIES: Final = 3  # of one request
 
 
 class RetryBudget:

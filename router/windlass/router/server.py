@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import ctypes
 import errno
 import gc
 import os
@@ -47,6 +48,8 @@ HANDSHAKE_TIME = 10.0  # seconds for a client to finish TLS's handshake
 # Bytes that the kernel takes for a client and has not sent: without it, megabytes for each one that
 # does not read. What is on its way is not limited.
 MAX_UNSENT = 128 * 1024
+KEPT = 16 * 1024**2  # bytes of freed memory that are not given back
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 CANNOT_LISTEN = 3  # exit status
 
 
@@ -163,11 +166,24 @@ async def serve(options: argparse.Namespace) -> int:
         return CANNOT_LISTEN
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.drain, GRACE)
+    keep_freed_memory()
     # What lives now lives as long as the process: the garbage collector need not look at it.
     gc.collect()
     gc.freeze()
     await worker.run()
     return 0
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed for what comes next, up to KEPT bytes.
+
+    By itself it gives parts of large bodies back to the kernel, to have as many pages cleared for
+    the next ones: half of an upload's CPU time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, KEPT)
+        mallopt(_M_TRIM_THRESHOLD, KEPT)
 
 
 def shared_key(path: Path) -> bytes:

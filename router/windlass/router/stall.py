@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import struct
 import termios
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from windlass.router.errors import Problem
 from windlass.router.pool import SECOND
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 # A client that owes a body, or an answer's reading, must bring or take so much in each such time.
 # Looked at once in that time, so it costs nothing while bytes pass. nginx allows 60 s without any
 # byte, Kestrel 5 s under 240 bytes a second.
-STALL_TIME = 30 * SECOND  # ns
-MIN_PROGRESS = 1024  # bytes
+STALL_TIME: Final = 30 * SECOND  # ns
+MIN_PROGRESS: Final = 1024  # bytes
 
 _INT = bytes(4)
 

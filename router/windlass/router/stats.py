@@ -6,14 +6,15 @@ Every method takes the moment (CLOCK_MONOTONIC nanoseconds); nothing here knows 
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import Final
 
 from windlass.router.link import InstanceReport, RevisionReport
 
-_MILLISECOND = 1_000_000
+_MILLISECOND: Final = 1_000_000
 
 # Upper bounds in ns, each included; a latency above the last has the index len(LATENCY_BUCKETS).
 # Close where answers usually are: a quantile is estimated from within one bucket.
-LATENCY_BUCKETS: tuple[int, ...] = tuple(
+LATENCY_BUCKETS: Final[tuple[int, ...]] = tuple(
     milliseconds * _MILLISECOND
     for milliseconds in (
         *(1, 2, 3, 5, 7, 10, 15, 25, 35, 50, 75, 100, 150, 200, 250, 350, 500, 750),

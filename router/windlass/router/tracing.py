@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from windlass.router.exchange import Exchange
 
-_REQUEST_ID = re.compile(rb"[\w.~:/+=-]{1,128}")
-_TRACEPARENT = re.compile(
+_REQUEST_ID: Final = re.compile(rb"[\w.~:/+=-]{1,128}")
+_TRACEPARENT: Final = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
-_NUMBERS = tuple(b"%03x" % number for number in range(4096))
-_FLAGS = b"-01\r\n"
-_MILLISECOND = 1_000_000  # ns
+_NUMBERS: Final = tuple(b"%03x" % number for number in range(4096))
+_FLAGS: Final = b"-01\r\n"
+_MILLISECOND: Final = 1_000_000  # ns
 
 
 def is_request_id(values: list[bytes]) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from windlass.router.chunked import ChunkedBody, encode_chunk
 from windlass.router.errors import Problem, bad_response
@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from windlass.router.endpoint import Endpoint
     from windlass.router.exchange import Exchange
 
-MAX_HEAD = 64 * 1024  # bytes of a response's head
-MAX_INFORMATIONAL = 1000  # heads of 1xx before the final one
+MAX_HEAD: Final = 64 * 1024  # bytes of a response's head
+MAX_INFORMATIONAL: Final = 1000  # heads of 1xx before the final one
 LINGER_TIME = 2.0  # seconds in which an instance may take the end of a tunnel
 
 # What a connection awaits.
-_IDLE, _HEAD, _LENGTH, _CHUNKS, _CLOSE, _TUNNEL = range(6)
+_IDLE: Final = 0
+_HEAD: Final = 1
+_LENGTH: Final = 2
+_CHUNKS: Final = 3
+_CLOSE: Final = 4
+_TUNNEL: Final = 5
 
 
 class Upstream(Protocol):
