@@ -1,6 +1,6 @@
 # Every target sets up what it needs, quickly when it is there. The work is in deploy/setup/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench-slow bench-router bench-burst bench-leaks bench-scale-downs bench-packing bench-connections
+.PHONY: help demo test check bench-slow bench-router bench-burst bench-leaks bench-scale-downs bench-packing bench-connections bench-dashboard
 
 setup := deploy/setup
 ARGS ?=
@@ -49,3 +49,7 @@ bench-leaks: ## Start and stop 1 000 instances and count what is left (ten minut
 bench-scale-downs: ## Scale down 1 000 times and redeploy under load (fifteen minutes; OUT=FILE)
 	@$(setup)/python.sh dev
 	@$(setup)/with-engine.sh $(setup)/bench.sh scale_downs $(if $(OUT),--json $(OUT)) $(ARGS)
+
+bench-dashboard: ## Measure the page of services with a thousand of them (OUT=FILE keeps the figures)
+	@$(setup)/python.sh dev
+	@.venv/bin/python -m tests.deploy.dashboard.many $(if $(OUT),--out $(OUT)) $(ARGS)

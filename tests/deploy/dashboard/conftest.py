@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
-from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from playwright.async_api import async_playwright
 from tests.browser import FLAGS
-from tests.deploy.dashboard.staging import NAMES, StagedPlatform
+from tests.deploy.dashboard.staging import NAMES, StagedPlatform, serve
 
 from windlass.deploy.api.server import make_app
 
@@ -47,15 +46,6 @@ async def site(staged: StagedPlatform) -> AsyncIterator[str]:
     """The address of the staged platform's dashboard."""
     async for address in serve(staged):
         yield address
-
-
-async def serve(platform: StagedPlatform) -> AsyncIterator[str]:
-    """Serve a platform's admin port as `windlass up` does, on a free port."""
-    runner = web.AppRunner(make_app(platform), handler_cancellation=True, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield "http://{}:{}".format(*runner.addresses[0])
-    await runner.cleanup()
 
 
 @pytest_asyncio.fixture(loop_scope="module")

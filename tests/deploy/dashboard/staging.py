@@ -10,6 +10,7 @@ from collections import defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from aiohttp import web
 from tests.deploy.memory import MemoryPlatform
 
 from windlass.bench.compare import Settings
@@ -28,6 +29,7 @@ from windlass.deploy.api.schema import (
     SliceView,
     TimelineView,
 )
+from windlass.deploy.api.server import make_app
 from windlass.deploy.comparison.settings import Asked
 from windlass.deploy.comparison.views import Ended, Failed, Told
 from windlass.model.instance import State
@@ -282,3 +284,12 @@ def told(mode: str, second: float) -> Told:
         billed_seconds=Decimal(round(second * 10)) / 10 * (17 if alone else 1),
         cost=cost * Decimal("8.74") if alone else cost,
     )
+
+
+async def serve(platform: StagedPlatform) -> AsyncIterator[str]:
+    """Serve a platform's admin port as `windlass up` does, on a free port."""
+    runner = web.AppRunner(make_app(platform), handler_cancellation=True, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield "http://{}:{}".format(*runner.addresses[0])
+    await runner.cleanup()
