@@ -11,12 +11,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import shutil
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playwright.async_api import async_playwright
+from rich.console import Console
 from tests.browser import FLAGS
+
+from windlass.deploy.api.client import Client
+from windlass.deploy.cli.top import look
+from windlass.deploy.cli.top_view import draw
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
@@ -45,7 +52,22 @@ async def pages(browser: Browser, url: str, directory: Path, service: str) -> No
             file = directory / f"{name}-{scheme}.png"
             await take(browser, url + path, file, scheme, 1360, height)
         await take(browser, url + path, directory / f"{name}-phone.png", "light", 390, 1100)
+    await terminal(browser, url, directory / "top.png")
     await take(browser, f"{url}/cost", directory / "cost-light.png", "light", 1360, 900)
+
+
+async def terminal(browser: Browser, url: str, path: Path) -> None:
+    """Take `windlass top` as a terminal shows it."""
+    async with Client(url) as client:
+        seen = await look(client, "")
+    console = Console(record=True, width=104, file=StringIO(), force_terminal=True)
+    console.print(draw(seen, 104, 30))
+    # rich's picture names fonts of another site, which nobody asks here.
+    svg = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title="windlass top"), flags=re.S)
+    page = await browser.new_page(viewport={"width": 1300, "height": 700})
+    await page.set_content(f"<style>body{{margin:0}}svg{{width:1300px}}</style>{svg}")
+    await page.locator("svg").first.screenshot(path=path)
+    await page.close()
 
 
 async def compare(browser: Browser, url: str, directory: Path, service: str) -> None:

@@ -39,7 +39,7 @@ def command(name: str, once: bool, as_json: bool, server: str) -> None:
     from windlass.deploy.cli.output import print_json
     from windlass.deploy.cli.top_view import draw
 
-    first = ask(server, lambda client: _look(client, name))
+    first = ask(server, lambda client: look(client, name))
     if as_json:
         print_json(first.services)
         return
@@ -54,7 +54,7 @@ def command(name: str, once: bool, as_json: bool, server: str) -> None:
         return
 
 
-async def _look(client: Client, name: str) -> Seen:
+async def look(client: Client, name: str) -> Seen:
     """Return what there is to see.
 
     Raises:
@@ -95,7 +95,7 @@ async def _watch(client: Client, name: str, seen: Seen, console: Console) -> Non
             else:
                 return
             try:
-                seen, notice = await _look(client, name), ""
+                seen, notice = await look(client, name), ""
             except Unreachable as error:
                 notice = f"No answer ({error.reason}), trying again. Does windlass up still run?"
 
