@@ -68,7 +68,7 @@ def test_the_factors_multiply_to_the_ratio_and_most_of_it_is_sharing() -> None:
     assert sentence(found) == (
         "One request per instance costs 9.1 times as much: in cloudrun mode 20.0 requests shared "
         "each billed instance-second, which makes a factor of 8.35; the other 1.09 are the two "
-        "providers' prices."
+        "providers' prices, and starts that are billed."
     )
 
 

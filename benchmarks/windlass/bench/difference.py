@@ -52,7 +52,7 @@ class Difference:
     ratio: float
     overlap: float  # request-seconds served in a billed instance-second of cloudrun mode
     sharing: float  # what cloudrun's bill would be without overlap, over what it is
-    price: float  # the rest: the providers' prices of a second and of a request
+    price: float  # the rest: the providers' prices of a second and of a request, and starts
 
 
 def difference(comparison: Comparison) -> Difference | None:
@@ -80,7 +80,7 @@ def sentence(found: Difference) -> str:
     return (
         f"{verdict}: in cloudrun mode {found.overlap:.1f} requests shared each billed "
         f"instance-second, which makes a factor of {found.sharing:.2f}; "
-        f"the other {found.price:.2f} are the two providers' prices."
+        f"the other {found.price:.2f} are the two providers' prices, and starts that are billed."
     )
 
 

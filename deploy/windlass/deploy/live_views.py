@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from windlass.billing.book import InstanceTime
-from windlass.billing.slices import Kind, Life, slices
+from windlass.billing.slices import Kind, Life, slices, union
 from windlass.deploy.api.schema import OverviewView, SliceView, TimelineView
 from windlass.deploy.bill_views import in_order
 from windlass.model.service import Mode
 from windlass.router.stats import LATENCY_BUCKETS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from windlass.billing.book import Book, Rate
-    from windlass.billing.slices import Stretch
+    from windlass.billing.slices import Slice, Stretch
     from windlass.model.instance import Instance, State
     from windlass.model.service import Revision, Service
     from windlass.telemetry.metrics import ServiceCounts
+
+Shown = Literal["startup", "busy", "idle", "frozen", "shutdown"]
 
 SECOND = 1_000_000_000  # ns
 BOUNDS = (*(bound / SECOND for bound in LATENCY_BUCKETS), None)
@@ -74,6 +76,7 @@ def timeline_view(
     busy: Sequence[Stretch],
     resolution: int,
     rates: Mapping[Kind, Rate],
+    frozen: Sequence[Stretch],
     now: int,
 ) -> TimelineView:
     """Return an instance's slices up to `now`, its moments as Unix seconds by the clock of today.
@@ -83,6 +86,7 @@ def timeline_view(
         busy: when it had requests in flight.
         resolution: nanoseconds; shorter pauses are not known.
         rates: by kind of slice; a kind that is not there is free.
+        frozen: when it had no CPU; while it is idle, that is what is shown.
         now: CLOCK_MONOTONIC nanoseconds, as all moments here.
     """
     offset = time.time_ns() - time.monotonic_ns()
@@ -97,15 +101,29 @@ def timeline_view(
         revision=instance.revision,
         slices=tuple(
             SliceView(
-                kind=cut.kind.value,
-                begin=(cut.begin + offset) / SECOND,
-                end=(cut.end + offset) / SECOND,
+                kind=kind,
+                begin=(begin + offset) / SECOND,
+                end=(end + offset) / SECOND,
                 rate=rates.get(cut.kind, "free"),
             )
             for cut in slices(life, busy, now)
+            for kind, begin, end in _shown(cut, frozen)
         ),
         resolution=resolution / SECOND,
     )
+
+
+def _shown(cut: Slice, frozen: Sequence[Stretch]) -> Iterator[tuple[Shown, int, int]]:
+    """Yield what is shown of a slice: the frozen parts of an idle one are told apart."""
+    at = cut.begin
+    if cut.kind is Kind.IDLE:
+        for begin, end in union(frozen, cut.begin, cut.end):
+            if at < begin:
+                yield "idle", at, begin
+            yield "frozen", begin, end
+            at = end
+    if at < cut.end:
+        yield cut.kind.value, at, cut.end
 
 
 def lately(view: TimelineView, since: float) -> TimelineView:

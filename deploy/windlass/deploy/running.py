@@ -228,7 +228,13 @@ class RunningPlatform:
         living = [i for i in board.instances.values() if i.service == name]
         rates = {r.name: rates_of(r, self.books_known) for r in self.control.revisions_of(name)}
         views = (
-            timeline_view(i, *board.recent.stretches(i.id, now), rates.get(i.revision, {}), now)
+            timeline_view(
+                i,
+                *board.recent.stretches(i.id, now),
+                rates.get(i.revision, {}),
+                board.frozen.stretches(i.id, now),
+                now,
+            )
             for i in (*board.ended.get(name, ()), *living)
         )
         return [view for each in views if (view := lately(each, since)).slices]

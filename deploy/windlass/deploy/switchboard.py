@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from windlass.billing.recent import RecentBusy
+from windlass.deploy.frozen import Frozen
 from windlass.deploy.levels import Level, Levels
 from windlass.deploy.rests import Rests
 from windlass.model.instance import ENDED, Instance, State
@@ -63,7 +64,7 @@ class Switchboard:
         self._withheld: set[str] = set()  # ready instances that fail their readiness probe
         self._undrained: dict[str, set[str]] = {}  # draining instance -> workers that still use it
         self._rests = Rests()
-        self.frozen: set[str] = set()
+        self.frozen = Frozen()
         self.requests: Counter[str] = Counter()  # instance -> requests served
         self.recent = RecentBusy()
 
@@ -104,6 +105,7 @@ class Switchboard:
             if len(kept) == ENDED_KEPT:
                 self.requests.pop(kept[0].id, None)
                 self.recent.forget(kept[0].id)
+                self.frozen.forget(kept[0].id)
             kept.append(instance)
         else:
             if instance.state is State.READY and instance.id not in self.instances:
@@ -147,7 +149,7 @@ class Switchboard:
 
     def instance_frozen(self, instance: str) -> None:
         """Tell workers that an instance is frozen."""
-        self.frozen.add(instance)
+        self.frozen.begin(instance, time.monotonic_ns())
         self._workers.send(link.InstanceFrozen(instance))
 
     def instance_awake(self, instance: str) -> None:
@@ -158,7 +160,7 @@ class Switchboard:
 
     def _rest_over(self, instance: str) -> None:
         self._rests.forget(instance)
-        self.frozen.discard(instance)
+        self.frozen.end(instance, time.monotonic_ns())
 
     def vanished(self, instance: str) -> None:
         """Keep with the service that an instance ended while no platform watched it."""

@@ -149,7 +149,10 @@ class StagedPlatform(MemoryPlatform):
             idle, busy = 1 + turn * 5 % 7, 6 + turn * 3 % 11
             turn += 1
             middle, stop = min(at + idle, end), min(at + idle + busy, end)
-            slices.append(SliceView(kind="idle", begin=at, end=middle, rate="free"))
+            rest = min(at + 2.0, middle)
+            slices.append(SliceView(kind="idle", begin=at, end=rest, rate="free"))
+            if rest < middle:
+                slices.append(SliceView(kind="frozen", begin=rest, end=middle, rate="free"))
             if stop > middle:
                 slices.append(SliceView(kind="busy", begin=middle, end=stop, rate="active"))
             at = stop

@@ -91,3 +91,21 @@ def test_decisions_and_lives_share_one_time_axis() -> None:
 @pytest.mark.parametrize(("values", "step"), [([], 1), ([0, 1], 1), ([5], 1), ([6], None)])
 def test_a_few_instances_are_counted_in_whole_steps(values: list[int], step: int | None) -> None:
     assert whole(values).get("dtick") == step
+
+
+def test_a_short_rest_between_two_busy_times_is_left_out_and_a_long_one_is_drawn() -> None:
+    def life(rest: float) -> list[SliceView]:
+        cuts = [("busy", 0.0, 5.0), ("idle", 5.0, 5.5), ("frozen", 5.5, 5.5 + rest)]
+        cuts.append(("busy", 5.5 + rest, 20.0))
+        return [
+            SliceView(kind=kind, begin=begin, end=end, rate="free")  # type: ignore[arg-type]
+            for kind, begin, end in cuts
+        ]
+
+    assert [cut.kind for cut in joined(life(0.2), 1.0)] == ["busy"]
+    assert [cut.kind for cut in joined(life(4.0), 1.0)] == ["busy", "idle", "frozen", "busy"]
+    timeline = TimelineView(instance="a-00001-x", revision="a-00001", slices=tuple(life(4.0)))
+    figure = lives([timeline], [], [], 0.0, 20.0)
+    dashes = {trace["name"]: trace["line"].get("dash") for trace in figure["data"][:3]}
+    assert dashes["frozen, not billed"] == "dot"
+    assert dashes["idle, not billed"] == "solid"

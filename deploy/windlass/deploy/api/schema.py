@@ -309,7 +309,7 @@ class NowView(msgspec.Struct, frozen=True, kw_only=True):
 class SliceView(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch of an instance's life, and the rate at which the mode's own book bills it."""
 
-    kind: Literal["startup", "busy", "idle", "shutdown"]
+    kind: Literal["startup", "busy", "idle", "frozen", "shutdown"]  # frozen: idle without CPU
     begin: float
     end: float
     rate: Literal["active", "idle", "held", "free"]

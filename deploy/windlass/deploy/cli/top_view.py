@@ -131,9 +131,9 @@ def _one(seen: Seen, room: int) -> list[RenderableType]:
     for one in alive[:room]:
         age = span(seen.time - one.started)
         name = one.id.removeprefix(f"{one.service}-")
-        table.add_row(
-            name, one.state, count(one.in_flight), count(one.requests), age, _cut(one.reason)
-        )
+        state = "frozen" if one.frozen else one.state
+        served = count(one.in_flight), count(one.requests)
+        table.add_row(name, state, *served, age, _cut(one.reason))
     parts: list[RenderableType] = [table] if alive else [Text("No instance lives: it is at zero.")]
     if len(alive) > room:
         parts.append(Text(f"and {len(alive) - room} more", style="dim"))

@@ -23,7 +23,8 @@ LOWER = 130  # pixels of each chart below
 GAP = 34  # pixels between charts, for their titles
 ABOVE, BELOW = 64, 44  # pixels, for the legend and the axis
 # The kind is told by the width, too: colour is never the only sign.
-WIDTHS = {"startup": 9, "busy": 17, "idle": 4, "shutdown": 9}
+WIDTHS = {"startup": 9, "busy": 17, "idle": 4, "frozen": 4, "shutdown": 9}
+PAUSES = ("idle", "frozen")
 RATES = {
     "active": "billed",
     "idle": "billed at the idle rate",
@@ -96,20 +97,21 @@ def lives(
 
 
 def joined(slices: Iterable[SliceView], shortest: float) -> list[SliceView]:
-    """Return the slices without idle pauses that are too short to be drawn."""
+    """Return the slices without pauses, idle or frozen, that are too short to be drawn."""
     found: list[SliceView] = []
-    pause: SliceView | None = None
+    pause: list[SliceView] = []
     for cut in slices:
-        if cut.kind == "idle" and cut.end - cut.begin < shortest and found:
-            pause = cut
+        if cut.kind in PAUSES and found:
+            pause.append(cut)
             continue
         last = found[-1] if found else None
-        if pause and last and last.kind == cut.kind == "busy":
+        is_short = bool(pause) and pause[-1].end - pause[0].begin < shortest
+        if is_short and last and last.kind == cut.kind == "busy":
             found[-1] = type(cut)(kind="busy", begin=last.begin, end=cut.end, rate=cut.rate)
         else:
-            found += [pause, cut] if pause else [cut]
-        pause = None
-    return [*found, pause] if pause else found
+            found += [*pause, cut]
+        pause = []
+    return found + pause
 
 
 def drawable(
@@ -152,6 +154,7 @@ def _slices(timelines: Sequence[TimelineView], begin: float, now: float) -> list
             "line": {
                 "color": "--free" if rate == "free" else f"--{kind}",
                 "width": WIDTHS[kind],
+                "dash": "dot" if kind == "frozen" else "solid",
             },
             "connectgaps": False,
         }
