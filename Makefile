@@ -1,6 +1,7 @@
 # Every target sets up what it needs, quickly when it is there. The work is in deploy/setup/.
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench-slow bench-router bench-burst bench-leaks bench-scale-downs bench-packing bench-connections bench-dashboard
+.PHONY: bench-coldstart bench-idle
 
 setup := deploy/setup
 ARGS ?=
@@ -8,9 +9,9 @@ ARGS ?=
 help: ## Show these targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile
 
-demo: ## Set up all that is missing and show what Windlass does (five minutes the first time)
+demo: ## Set up all that is missing and show what Windlass does (five minutes the first time; RUNTIME=docker)
 	@$(setup)/python.sh
-	@$(setup)/with-engine.sh $(setup)/demo.sh
+	@RUNTIME=$(RUNTIME) $(setup)/with-engine.sh $(setup)/demo.sh
 
 test: ## Set up all that is missing and run every test (ARGS="tests/router -k pool" for some)
 	@$(setup)/python.sh dev
@@ -53,3 +54,12 @@ bench-scale-downs: ## Scale down 1 000 times and redeploy under load (fifteen mi
 bench-dashboard: ## Measure the page of services with a thousand of them (OUT=FILE keeps the figures)
 	@$(setup)/python.sh dev
 	@.venv/bin/python -m tests.deploy.dashboard.many $(if $(OUT),--out $(OUT)) $(ARGS)
+
+bench-coldstart: ## Measure starts from zero beside docker run and others (five minutes; OUT=FILE keeps the figures)
+	@$(setup)/python.sh dev
+	@$(setup)/missing.sh "what cold starts are measured beside" podman
+	@$(setup)/with-engine.sh $(setup)/bench.sh coldstart $(if $(OUT),--out $(OUT)) $(ARGS)
+
+bench-idle: ## Measure the CPU of 50 busy-looping instances that nobody calls (OUT=FILE keeps the figures)
+	@$(setup)/python.sh dev
+	@IMAGE=windlass/base $(setup)/with-engine.sh $(setup)/bench.sh idle_cpu $(if $(OUT),--out $(OUT)) $(ARGS)

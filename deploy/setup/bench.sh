@@ -1,5 +1,5 @@
 #!/bin/bash
-# Run a measurement on the image of examples/static: bench.sh MEASUREMENT [ARGUMENT...]
+# Run a measurement on the image of examples/static (or IMAGE): bench.sh MEASUREMENT [ARGUMENT...]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -8,4 +8,5 @@ deploy/setup/base-image.sh
 docker build --quiet --build-arg BASE=windlass/base --tag windlass/static examples/static >&2
 measurement=$1
 shift
-exec .venv/bin/python -m "windlass.bench.$measurement" --image windlass/static "$@"
+deploy/setup/compile.sh
+exec .venv/bin/python -m "windlass.bench.$measurement" --image "${IMAGE:-windlass/static}" "$@"

@@ -33,8 +33,8 @@ log = structlog.get_logger(__name__)
 
 LINES_KEPT = 20  # of an instance's output, for the reason of its failure
 LAST_LINES_WAIT = 0.5  # seconds that an end waits for the rest of the output
-FIRST_PROBE_PAUSE = 0.002  # seconds, growing by half up to the longest
-LONGEST_PROBE_PAUSE = 0.1
+PROBE_SHARE = 0.05  # pause between probes, as a part of the time that the instance has booted for
+PROBE_PAUSES = (0.001, 0.1)  # seconds, the shortest and the longest
 # Seconds of an instance's own start that count as work for this machine, so that the next one waits
 # for it: many programs that start at once take the processors from those that serve already. Who
 # takes longer waits for something else.
@@ -82,6 +82,7 @@ class Life:
         self._exit: asyncio.Future[Exit] = loop.create_future()
         self._unhealthy: asyncio.Future[None] = loop.create_future()  # not alive, says its probe
         self._ended = 0  # ns
+        self._deaf: int | None = None
         self._broken = ""  # why it is being killed while it serves
 
     # What is to happen, or has happened.
@@ -190,7 +191,7 @@ class Life:
             self.exited(Exit(reason=str(fault)))  # nothing of it is left behind
             raise _Failure(str(fault)) from None
         self._pumping = asyncio.create_task(self._pump())
-        self._address = running.address
+        self._address, self._launched = running.address, self._around.clock()
 
     async def _become_ready(self) -> None:
         container, budget = self.revision.template.container, self._startup_budget()
@@ -211,15 +212,22 @@ class Life:
             probing.result()
         finally:
             probing.cancel()
-        self._move(State.READY, address=self._address, ready=self._around.clock())
+        self._move(
+            State.READY,
+            address=self._address,
+            launched=self._launched,
+            deaf=self._deaf,
+            ready=self._around.clock(),
+        )
 
     async def _probe(self) -> None:
-        container, pause = self.revision.template.container, FIRST_PROBE_PAUSE
+        container, shortest, longest = self.revision.template.container, *PROBE_PAUSES
         if container.startup_probe:
             await asyncio.sleep(container.startup_probe.initial_delay)
         while not await self._takes_requests(container):
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LONGEST_PROBE_PAUSE)
+            self._deaf = self._around.clock()
+            booted = (self._deaf - self._launched) / 1e9
+            await asyncio.sleep(min(max(booted * PROBE_SHARE, shortest), longest))
 
     async def _takes_requests(self, container: Container) -> bool:
         address, readiness = self._address, container.readiness_probe

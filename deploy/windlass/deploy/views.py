@@ -82,6 +82,8 @@ def instance_view(
         in_flight=in_flight,
         requests=requests,
         started=(instance.started + offset) / 1e9,
+        launched=wall(instance.launched),
+        deaf=wall(instance.deaf),
         ready=wall(instance.ready),
         ended=wall(instance.ended),
         reason=instance.reason,

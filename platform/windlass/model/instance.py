@@ -63,6 +63,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     state: State = State.STARTING
     address: Address | None = None
     started: int
+    launched: int | None = None  # its process was let run
+    deaf: int | None = None  # a probe last found that it takes no requests
     ready: int | None = None
     stopping: int | None = None  # SIGTERM
     ended: int | None = None

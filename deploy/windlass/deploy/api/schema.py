@@ -76,6 +76,8 @@ class InstanceView(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int = 0
     requests: int = 0
     started: float
+    launched: float | None = None  # its process was let run
+    deaf: float | None = None  # a probe last found that it takes no requests
     ready: float | None = None
     ended: float | None = None
     reason: str = ""  # why it was started, or why it failed
