@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from windlass.bench import load
 from windlass.bench.cputime import cpu_nanoseconds
 from windlass.bench.proxies import MIB
+from windlass.bench.tunnels import exchange_messages
 from windlass.bench.wrk import Measured, wrk
 
 if TYPE_CHECKING:
@@ -42,14 +43,18 @@ class Case:
     headers: tuple[tuple[str, str], ...] = ()
     upload: int = 0  # bytes
     mebibytes: int = 0  # of body a request, one way or the other
+    concurrency: int = 1000  # of the router's one instance; fewer than connections: the rest queue
+    is_websocket: bool = False  # a request is a message and its echo
 
 
 CASES = (
     Case(name="small"),
     Case(name="headers", headers=_BROWSER),
+    Case(name="queued", concurrency=32),
     Case(name="fixed_rate", rate=2000),
     Case(name="large_download", path="/large", connections=16, mebibytes=1),
     Case(name="large_upload", path="/upload", connections=16, upload=MIB, mebibytes=1),
+    Case(name="websocket", path="/chat", is_websocket=True),
 )
 
 
@@ -64,7 +69,11 @@ class Round:
 async def measure(case: Case, server: Server, seconds: float, directory: Path) -> Round:
     """Load a server once."""
     before = cpu_nanoseconds(server.pid) if server.pid else 0
-    if case.rate is None:
+    if case.is_websocket:
+        measured = await exchange_messages(
+            server.port, connections=case.connections, seconds=seconds
+        )
+    elif case.rate is None:
         measured = await wrk(
             f"http://127.0.0.1:{server.port}{case.path}",
             directory,

@@ -54,7 +54,7 @@ def _nginx(binary: str, place: Place, http: str) -> list[str]:
     )
     config = f"""
 {user} worker_processes 1; daemon off; pid {place.directory}/pid; error_log stderr warn;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 32768; }}
 http {{
 {temporary}
 access_log off; keepalive_requests 1000000000; client_max_body_size 0;
@@ -103,6 +103,10 @@ server {{
     proxy_set_header Host $host;
     proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k;
     proxy_max_temp_file_size 0; proxy_request_buffering off; client_body_buffer_size 64k;
+  }}
+  location /chat {{
+    proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Host $host;
+    proxy_set_header Connection "upgrade"; proxy_set_header Upgrade $http_upgrade;
   }}
 }}""",
     )
@@ -158,6 +162,7 @@ def _envoy(binary: str, place: Place) -> list[str]:
     http = {
         "@type": manager,
         "stat_prefix": "entry",
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
         "http_filters": [{"name": "router", "typed_config": {"@type": router}}],
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
     }

@@ -7,6 +7,7 @@ interleaved rounds. What counts is CPU time per request, which a busy machine di
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import shutil
@@ -22,21 +23,27 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from windlass.bench.cases import CASES, measure, summarise
+from windlass.bench.cases import CASES, Case, measure, summarise
+from windlass.bench.connections import memory
+from windlass.bench.cputime import tree
 from windlass.bench.fake_node import FakeNode
+from windlass.bench.holding import GET, hold, serve_origin
 from windlass.bench.machine import describe
-from windlass.bench.proxies import BACKEND, PROXIES, WINDLASS
+from windlass.bench.proxies import BACKEND, NGINX, PROXIES, WINDLASS
 from windlass.bench.servers import CannotStart, Server, running
 from windlass.bench.wrk import WrkFault
+from windlass.router.descriptors import raise_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from windlass.bench.cases import Case, Round
+    from windlass.bench.cases import Round
     from windlass.bench.proxies import Proxy
 
+NO_TUNNELS = "aiohttp"  # the proxy that does not pass WebSockets
 DIRECT = "direct"  # nothing between load and backend
-_CONCURRENCY = 1000  # of the router's one instance: more than any case has in flight
+IDLE = "idle"  # the case that is no load: connections that are held
+_SETTLED = 1.0  # seconds after which memory is looked at
 
 Results = dict[str, dict[str, dict[str, object]]]  # case, proxy, figure
 
@@ -53,8 +60,10 @@ def main() -> int:
         console.print("cannot measure: wrk is not installed; try --install", style="red")
         return 1
     try:
-        document = uvloop.run(_bench(cases, proxies, options.rounds, options.seconds, console))
-    except (CannotStart, WrkFault) as error:
+        document = uvloop.run(
+            _bench(cases, proxies, options.rounds, options.seconds, options.idle, console)
+        )
+    except (CannotStart, WrkFault, ConnectionError) as error:
         console.print(f"cannot measure: {error}", style="red", markup=False)
         return 1
     if options.out:
@@ -71,6 +80,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--proxies", nargs="+", choices=proxies, default=proxies)
     parser.add_argument("--rounds", type=_at_least_one, default=5)
     parser.add_argument("--seconds", type=_at_least_one, default=3, help="of load, each time")
+    parser.add_argument("--idle", type=int, default=10_000, help="connections to hold; 0: none")
     parser.add_argument("--install", action="store_true", help="apt-get install what is missing")
     parser.add_argument("--out", help="write the figures to this file as JSON")
     return parser
@@ -98,7 +108,12 @@ def _install(proxies: Sequence[Proxy], console: Console) -> None:
 
 
 async def _bench(
-    cases: Sequence[Case], proxies: Sequence[Proxy], rounds: int, seconds: float, console: Console
+    cases: Sequence[Case],
+    proxies: Sequence[Proxy],
+    rounds: int,
+    seconds: float,
+    idle: int,
+    console: Console,
 ) -> dict[str, object]:
     with tempfile.TemporaryDirectory(prefix="windlass-bench-") as name:
         directory = Path(name)
@@ -114,15 +129,96 @@ async def _bench(
                     console.print(f"without {proxy.name}: {error}", style="yellow", markup=False)
             results: Results = {}
             for case in cases:
-                results[case.name] = await _case(case, servers, rounds, seconds, directory, console)
-                Console(width=100).print(table(case.name, results[case.name]))
+                async with AsyncExitStack() as own:
+                    behind = await _servers_of(case, servers, backend.port, directory, own, console)
+                    found = await _case(case, behind, rounds, seconds, directory, console)
+                results[case.name] = found
+                Console(width=100).print(table(case.name, found))
+            if idle:
+                results[IDLE] = await _idle(servers, idle, console)
+                Console(width=100).print(idle_table(results[IDLE]))
     settings = {"rounds": rounds, "seconds": seconds, "skipped": skipped}
     return {"machine": describe(), "settings": settings, **results}
 
 
-async def _start(proxy: Proxy, directory: Path, backend: int, stack: AsyncExitStack) -> Server:
+async def _servers_of(
+    case: Case,
+    servers: dict[str, Server],
+    backend: int,
+    directory: Path,
+    stack: AsyncExitStack,
+    console: Console,
+) -> dict[str, Server]:
+    """Return what the case is measured on: others are started where it takes another setting."""
+    if not case.is_websocket and case.concurrency == Case.concurrency:
+        return servers
+    place = directory / case.name
+    place.mkdir()
+    if not case.is_websocket:
+        router = next(proxy for proxy in PROXIES if proxy.name == WINDLASS)
+        own = await _start(router, place, backend, stack, case.concurrency)
+        return {name: own if name == WINDLASS else server for name, server in servers.items()}
+    origin, echo = await serve_origin()
+    stack.callback(origin.close)
+    found = {DIRECT: Server(echo, 0)}
+    for proxy in PROXIES:
+        if proxy.name in servers and proxy.name != NO_TUNNELS:
+            console.print(f"{case.name}: start {proxy.name}", style="dim")
+            found[proxy.name] = await _start(proxy, place, echo, stack)
+    return found
+
+
+async def _idle(
+    servers: dict[str, Server], count: int, console: Console
+) -> dict[str, dict[str, object]]:
+    """Hold connections of one answered request each; return the memory that each takes."""
+    raise_limit()
+    found: dict[str, dict[str, object]] = {}
+    for name in [name for name in (WINDLASS, NGINX) if name in servers]:
+        server = servers[name]
+        console.print(f"{IDLE}: {count} connections, {name}", style="dim")
+        before = _memory(server.pid)
+        try:
+            held = await hold(server.port, count, GET)
+        except (OSError, TimeoutError) as error:
+            console.print(f"{IDLE}: without {name}: {error}", style="yellow", markup=False)
+            continue
+        await asyncio.sleep(_SETTLED)
+        grown = _memory(server.pid) - before
+        lost = sum(one.lost for one in held)
+        for one in held:
+            one.close()
+        await asyncio.sleep(_SETTLED)
+        each = {"connections": count, "lost": lost, "kib_per_connection": grown / count}
+        found[name] = dict(each)
+    return found
+
+
+def _memory(pid: int) -> int:
+    """Return KiB resident in the process and all that it started."""
+    return sum(memory(member) for member in tree(pid))
+
+
+def idle_table(results: dict[str, dict[str, object]]) -> Table:
+    """Return what idle connections take, a line a proxy."""
+    result = Table(title=IDLE, title_justify="left", box=SIMPLE)
+    for name in ("", "connections", "lost", "KiB each"):
+        result.add_column(name, justify="right" if name else "left")
+    for name, figures in results.items():
+        each = f"{figures['kib_per_connection']:.2f}"
+        result.add_row(name, str(figures["connections"]), str(figures["lost"]), each)
+    return result
+
+
+async def _start(
+    proxy: Proxy,
+    directory: Path,
+    backend: int,
+    stack: AsyncExitStack,
+    concurrency: int = Case.concurrency,
+) -> Server:
     if proxy.name == WINDLASS:
-        node = FakeNode(backend, _CONCURRENCY)
+        node = FakeNode(backend, concurrency)
         (directory / proxy.name).mkdir()
         await node.listen(directory / proxy.name / "link")
         stack.push_async_callback(node.close)
