@@ -42,9 +42,10 @@ class CompileHook(BuildHookInterface[Any]):
         package = root / PACKAGE
         compiled = _load(package / "compiled.py")
         if compiled.is_due(package):
+            sources = compiled.digest(package)  # as they are now: they may change meanwhile
             fault = _compile(root, compiled)
             compiled.directory(package).mkdir(exist_ok=True)
-            compiled.write_note(package, fault)
+            compiled.write_note(package, sources, fault)
         if reason := compiled.why_pure(package):
             if packages := compiled.missing_packages():
                 reason += f"; to compile it takes {' and '.join(packages)} (Debian's names)"
@@ -81,7 +82,8 @@ def _compile(root: Path, compiled: Any) -> str:
             text=True,
         )
         if done.returncode:
-            return "; ".join(line for line in done.stdout.splitlines() if "error" in line)[:500]
+            said = [line for line in done.stdout.splitlines() if "error" in line]
+            return "; ".join(said)[:500] or f"mypyc ended with status {done.returncode}"
         target = compiled.directory(root / PACKAGE)
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(work / "built" / "windlass" / "router", target)

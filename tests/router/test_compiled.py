@@ -36,7 +36,7 @@ def built(tmp_path: Path) -> Path:
     shutil.copytree(PACKAGE, package, ignore=ignored)
     compiled.directory(package).mkdir()
     (compiled.directory(package) / "pool.py").write_text("IS_COMPILED = True\n")
-    compiled.write_note(package)
+    compiled.write_note(package, compiled.digest(package))
     return package
 
 
@@ -75,7 +75,7 @@ def test_compiling_that_failed_is_said_and_not_tried_again(
 ) -> None:
     monkeypatch.delenv(compiled.PURE, raising=False)
     monkeypatch.setattr(compiled, "missing_packages", list)
-    compiled.write_note(built, "pool.py:1: error: no such thing")
+    compiled.write_note(built, compiled.digest(built), "pool.py:1: error: no such thing")
     assert compiled.why_pure(built) == "pool.py:1: error: no such thing"
     assert not compiled.is_due(built)
     (built / "stats.py").write_text("")

@@ -60,9 +60,9 @@ def digest(package: Path) -> str:
     return found.hexdigest()
 
 
-def write_note(package: Path, fault: str = "") -> None:
-    """Note that the sources as they are now were compiled, or why they could not be."""
-    (directory(package) / _NOTE).write_text(f"{digest(package)}\n{fault}\n")
+def write_note(package: Path, sources: str, fault: str = "") -> None:
+    """Note the digest of the sources that were compiled, or why they could not be."""
+    (directory(package) / _NOTE).write_text(f"{sources}\n{fault}\n")
 
 
 def why_pure(package: Path) -> str:
