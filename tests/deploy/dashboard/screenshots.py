@@ -74,7 +74,7 @@ async def compare(browser: Browser, url: str, directory: Path, service: str) -> 
     """Start a comparison as a person does, and take it while it runs and when it has ended."""
     page = await browser.new_page(viewport={"width": 1360, "height": 900})
     await page.goto(f"{url}/compare?service={service}")
-    await page.get_by_label("How much").fill("60")
+    await page.get_by_label("How much").fill("40")
     await page.get_by_label("for", exact=True).fill("20s")
     await page.get_by_label("Path").fill("/?ms=200")
     await page.get_by_role("button", name="Start").click()
