@@ -28,6 +28,7 @@ bench-slow: ## Attack the router with slowhttptest beside a normal load (six min
 
 bench-connections: ## Measure a worker's memory per connection and while gigabytes pass (OUT=FILE keeps it)
 	@$(setup)/python.sh dev
+	@$(setup)/compile.sh
 	@.venv/bin/python -m windlass.bench.connections $(if $(OUT),--out $(OUT)) $(ARGS)
 
 bench-router: ## Measure the router beside other proxies (ten minutes; OUT=FILE keeps the figures)
