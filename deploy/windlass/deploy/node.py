@@ -113,6 +113,7 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
     switchboard = Switchboard(metering, counters, store, logs, control.revisions)
     autoscaler = Autoscaler(runtime, switchboard, Settings(rest_after=options.rest_after))
     workers = Workers(options.state, _worker_command(options), switchboard)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, workers.reload)
     runs = Runs(
         options.state / "compare", admin_url(options.admin), lambda name: platform.delete(name)
     )

@@ -132,6 +132,11 @@ class Workers:
         """Every worker that serves or may serve requests, linked now or not."""
         return frozenset(self._said_hello)
 
+    def reload(self) -> None:
+        """Let every worker read its certificates anew."""
+        for name in self._said_hello:
+            self._signal(name, signal.SIGHUP)
+
     async def close(self, grace: float) -> None:
         """Drain every worker; kill what is left after `grace` seconds."""
         self._stopping = True

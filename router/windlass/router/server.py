@@ -147,6 +147,9 @@ async def serve(options: argparse.Namespace) -> int:
     worker.dispatch.tunnel_idle = int(options.tunnel_idle * SECOND)
     loop = asyncio.get_running_loop()
     certificates = None
+    signal.signal(
+        signal.SIGHUP, signal.SIG_IGN
+    )  # it means: read the certificates, if there are any
     host, _, port = options.http.rpartition(":")
     try:
         if options.tls_cert:
