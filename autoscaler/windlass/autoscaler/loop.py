@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
 from windlass.autoscaler import probe
-from windlass.autoscaler.decide import Decision, Observation, decide, taking_over
+from windlass.autoscaler.decide import Observation, decide, taking_over
 from windlass.autoscaler.fleet import Fleet, Past
 from windlass.autoscaler.life import Surroundings
 from windlass.autoscaler.reconcile import (
@@ -29,7 +29,6 @@ from windlass.autoscaler.reconcile import (
     reconcile,
 )
 from windlass.autoscaler.scaled import Explained, Scaled
-from windlass.autoscaler.sleeper import Routers
 from windlass.autoscaler.standbys import Standbys
 from windlass.autoscaler.window import SECOND
 from windlass.model.instance import Instance, State
@@ -38,9 +37,10 @@ from windlass.runtime.base import RuntimeUnavailable, StartFailed
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
+    from windlass.autoscaler.audience import Audience
     from windlass.model.instance import Address
     from windlass.model.service import Container, Probe, Revision
-    from windlass.runtime.base import LogLine, Runtime, Waiting
+    from windlass.runtime.base import Runtime, Waiting
 
 log = structlog.get_logger(__name__)
 
@@ -53,25 +53,6 @@ class Settings:
     stop_grace: float = 10.0  # seconds from SIGTERM to SIGKILL
     decisions_kept: int = 100  # per revision, for `explain`
     rest_after: float = 0.5  # seconds without a request after which an instance is frozen
-
-
-class Audience(Routers, Protocol):
-    """Who is told; every method is synchronous and returns at once."""
-
-    def instance_changed(self, instance: Instance) -> None:
-        """Hear of an instance's new state, before the next step is taken."""
-
-    def instance_withheld(self, instance: Instance, reason: str) -> None:
-        """Hear that a ready instance is to get no new request; an empty reason: it is again."""
-
-    def start_failed(self, revision: str, reason: str) -> None:
-        """Hear that no instance comes up."""
-
-    def decided(self, revision: str, decision: Decision, now: float) -> None:
-        """Hear of a decision whose number or kind is new; `now` in seconds of the clock."""
-
-    def log_line(self, instance: str, line: LogLine) -> None:
-        """Hear what an instance printed."""
 
 
 class Autoscaler:

@@ -40,7 +40,7 @@ ENDED_KEPT = 50  # ended instances per service that are still shown
 
 
 class Switchboard:
-    """Hears workers (deploy.workers.Listener) and the autoscaler (autoscaler.loop.Audience)."""
+    """Hears workers (deploy.workers.Listener) and the autoscaler (autoscaler.audience.Audience)."""
 
     def __init__(
         self,
