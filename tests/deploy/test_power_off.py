@@ -46,7 +46,8 @@ def kill_everything(platform: Platform) -> None:
     for folder in containers(platform):
         pid_files += [folder / "conmon.pid", folder / "container.pid"]
     for file in pid_files:
-        with contextlib.suppress(ProcessLookupError):
+        # One that was to stand by may be half made.
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError, ValueError):
             os.kill(int(file.read_text()), signal.SIGKILL)
 
 

@@ -169,6 +169,10 @@ async def test_a_killed_router_worker_is_replaced_and_loses_only_its_own_request
     async with steady(platform, "hello", "/", 50) as load:
         await asyncio.sleep(2)
     assert load.failed == {}
-    [instance] = await platform.alive("hello")
-    assert instance["in_flight"] == 0
+
+    async def is_idle() -> bool:  # known a report later
+        [instance] = await platform.alive("hello")
+        return bool(instance["in_flight"] == 0)
+
+    await platform.until(is_idle, 10)
     assert "WorkerLost" in platform.log()

@@ -55,12 +55,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Counts and KiB of memory, after a first round and after all."""
+    """Counts after a first round and after all, and KiB of memory."""
 
     before: Counts
     after: Counts
-    node_kib: tuple[int, int]
-    workers_kib: tuple[int, int]
+    node_kib: list[int]  # after each round
+    workers_kib: list[int]
 
 
 async def measure(plan: Plan, state: Path) -> Outcome:
@@ -68,13 +68,14 @@ async def measure(plan: Plan, state: Path) -> Outcome:
     async with own_platform(state, "--runtime", "oci") as platform:
         await _round(plan, platform)
         before = await _settled(platform, None)
-        node_kib, workers_kib = _memory(platform)
+        memory = [_memory(platform)]
         for done in range(plan.at_a_time, plan.cycles + 1, plan.at_a_time):
             await _round(plan, platform)
+            memory.append(_memory(platform))
             print(f"{done}/{plan.cycles} {count(platform)}", file=sys.stderr, flush=True)
         after = await _settled(platform, before)
-        then = _memory(platform)
-        return Outcome(before, after, (node_kib, then[0]), (workers_kib, then[1]))
+        node_kib, workers_kib = zip(*memory, strict=True)
+        return Outcome(before, after, list(node_kib), list(workers_kib))
 
 
 async def _round(plan: Plan, platform: OwnPlatform) -> None:
