@@ -29,6 +29,7 @@ from windlass.deploy.api.schema import (
     LogLineView,
     Notice,
     OverviewView,
+    ReloadView,
     RevisionView,
     ServiceView,
     SharesView,
@@ -316,6 +317,11 @@ class MemoryPlatform:
 
     async def metrics(self) -> bytes:
         return b"windlass_requests_total 1\n"
+
+    async def reload(self) -> ReloadView:
+        if self.broken:
+            raise Refused(problem(503, "worker-failed", "worker-1.x ended at its start"))
+        return ReloadView(workers=("worker-1.a", "worker-2.b"))
 
     async def status(self) -> StatusView:
         if self.broken:

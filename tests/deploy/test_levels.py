@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windlass.deploy.levels import Level, Levels
+from windlass.deploy.levels import Levels
 
 
 def test_levels_of_several_workers_add_up() -> None:
@@ -13,8 +13,6 @@ def test_levels_of_several_workers_add_up() -> None:
     assert levels.set_instance("worker-1", "a", 3) == 3
     assert levels.set_instance("worker-2", "a", 4) == 7
     assert levels.set_instance("worker-1", "a", 0) == 4
-    assert levels.set_revision("worker-1", "r", Level(3, 1)) == (3, 1)
-    assert levels.set_revision("worker-2", "r", Level(4, 2)) == (7, 3)
 
 
 def test_what_a_dead_worker_had_in_flight_is_forgotten() -> None:
@@ -22,9 +20,8 @@ def test_what_a_dead_worker_had_in_flight_is_forgotten() -> None:
     levels.set_instance("worker-1", "a", 3)
     levels.set_instance("worker-1", "b", 1)
     levels.set_instance("worker-2", "b", 5)
-    levels.set_revision("worker-1", "r", Level(4, 9))
-    assert levels.worker_gone("worker-1") == ({"a": 0, "b": 5}, {"r": Level()})
-    assert levels.worker_gone("worker-1") == ({}, {})
+    assert levels.worker_gone("worker-1") == {"a": 0, "b": 5}
+    assert levels.worker_gone("worker-1") == {}
 
 
 places = st.sampled_from(["worker-1", "worker-2", "worker-3"])

@@ -80,7 +80,8 @@ async def test_a_start_after_it_removes_what_is_left_and_touches_no_foreign_proc
     for folder in folders:
         for name in ("conmon.pid", "container.pid"):
             (folder / name).write_text(str(foreigner.pid))
-    (platform.state / "worker-1.pid").write_text(str(foreigner.pid))
+    [worker] = platform.state.glob("worker-1.*.pid")
+    worker.write_text(str(foreigner.pid))
 
     await platform.up_again()
     assert foreigner.poll() is None

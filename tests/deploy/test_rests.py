@@ -89,6 +89,10 @@ class Worker:
     def starved(self, pool: Pool[Endpoint, Exchange]) -> None:
         self.say(link.Starved(revision="r", queued=len(pool.queue), in_flight=0))
 
+    def returned(self, pool: Pool[Endpoint, Exchange]) -> None: ...
+
+    def aside(self, instance: str, *, aside: bool) -> None: ...
+
     def drained(self, instance: str) -> None: ...
 
     def unreachable(self, instance: str, failures: int, reason: str) -> None: ...
@@ -103,6 +107,8 @@ class Worker:
         match self.from_node.popleft():
             case link.InstanceReady() as message:
                 self.dispatch.add_instance(message, now)
+                if not self.dispatch.leases()[message.instance.id]:
+                    self.dispatch.lease(link.Grant(message.instance.id, 2), now)
             case link.InstanceRest() as message:
                 self.dispatch.rest_instance(message)
             case link.InstanceFrozen() as message:

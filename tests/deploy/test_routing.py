@@ -25,7 +25,7 @@ def table(template: Template, average_start: float | None = None, refusal: str =
         latest_ready="web-00001",
     )
     return routes(
-        [service], [revision], lambda _: average_start, lambda _: refusal, ("localhost",), "web"
+        [service], [revision], lambda _: average_start, lambda _: refusal, ("localhost",), "web", 1
     )
 
 

@@ -155,6 +155,7 @@ class Rig:
     def __init__(self, worker: Worker, node: Node, origin: Origin, port: int) -> None:
         self.worker, self.node, self.origin, self.port = worker, node, origin, port
         self.clients: list[Client] = []
+        self.slots = 0  # of each instance: the node leases them all
         self.running: asyncio.Task[None]
 
     def route(
@@ -167,6 +168,7 @@ class Rig:
         protocol: Literal["http1", "h2c"] = "http1",
         session_affinity: bool = False,
     ) -> None:
+        self.slots = concurrency
         revision = link.RevisionRoute(
             name="hello-00001",
             service="hello",
@@ -188,6 +190,7 @@ class Rig:
             id=instance, revision="hello-00001", host="127.0.0.1", port=port or self.origin.port
         )
         self.node.say(link.InstanceReady(route))
+        self.node.say(link.Grant(instance, self.slots))
 
     @staticmethod
     async def until(condition: Callable[[], bool]) -> None:
@@ -198,7 +201,7 @@ class Rig:
 
     async def settled(self, known: int = 1) -> None:
         """Wait until the worker knows so many instances."""
-        await self.until(lambda: len(self.worker.dispatch.known_instances()) == known)
+        await self.until(lambda: len(self.worker.dispatch.leases()) == known)
 
     async def client(self) -> Client:
         client = Client(*await asyncio.open_connection("127.0.0.1", self.port))

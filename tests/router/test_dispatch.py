@@ -29,6 +29,12 @@ class HeardVoice:
     def starved(self, pool: Pool[Endpoint, Exchange]) -> None:
         self.told.append(("starved", pool.route.name))
 
+    def returned(self, pool: Pool[Endpoint, Exchange]) -> None:
+        self.told.append(("returned", pool.route.name))
+
+    def aside(self, instance: str, *, aside: bool) -> None:
+        self.told.append(("aside", instance, aside))
+
     def drained(self, instance: str) -> None:
         self.told.append(("drained", instance))
 
@@ -68,9 +74,11 @@ def routes(*revisions: str) -> link.Routes:
     )
 
 
-def ready(instance: str) -> link.InstanceReady:
+def make_ready(dispatch: Dispatch, instance: str, now: int) -> None:
     route = link.InstanceRoute(id=instance, revision="hello-00001", host="127.0.0.1", port=1)
-    return link.InstanceReady(route)
+    dispatch.add_instance(link.InstanceReady(route), now)
+    if not dispatch.leases()[instance]:
+        dispatch.lease(link.Grant(instance, 1), now)
 
 
 async def test_a_request_without_an_instance_starves_and_expires(
@@ -87,7 +95,7 @@ async def test_a_request_without_an_instance_starves_and_expires(
 
 
 async def test_a_revision_that_vanished_finishes_what_it_has(dispatch: Dispatch) -> None:
-    dispatch.add_instance(ready("a"), 0)
+    make_ready(dispatch, "a", 0)
     dispatch.apply_routes(routes("hello-00002"), 1)
     assert set(dispatch.pools) == {"hello-00001", "hello-00002"}
     dispatch.remove_instance(link.InstanceGone("a"), 2)
@@ -99,13 +107,13 @@ async def test_an_instance_set_aside_comes_back_after_a_while(
     dispatch: Dispatch, voice: HeardVoice
 ) -> None:
     for name in ("a", "b"):
-        dispatch.add_instance(ready(name), 0)
+        make_ready(dispatch, name, 0)
     pool = dispatch.pools["hello-00001"]
     broken, sound = pool.instances["a"], pool.instances["b"]
     assert dispatch.note_failures(broken, 4, "refused", 0)
     assert broken.open
     assert dispatch.note_failures(broken, 1, "refused", 0)
-    assert voice.told[-1] == ("unreachable", "a", 5, "refused")
+    assert voice.told[-2:] == [("unreachable", "a", 5, "refused"), ("aside", "a", True)]
     assert not broken.open
     assert not dispatch.note_failures(sound, 5, "refused", 0)
     assert sound.open
@@ -117,7 +125,7 @@ async def test_an_instance_set_aside_comes_back_after_a_while(
 
 async def test_an_answer_makes_up_for_the_failures_before_it(dispatch: Dispatch) -> None:
     for name in ("a", "b"):
-        dispatch.add_instance(ready(name), 0)
+        make_ready(dispatch, name, 0)
     exchange = Waiting(dispatch)
     exchange.pool = dispatch.pools["hello-00001"]
     endpoint = exchange.endpoint = exchange.pool.acquire(exchange, 0)
@@ -152,7 +160,7 @@ async def test_a_host_nobody_serves_and_a_revision_nobody_knows(dispatch: Dispat
 async def test_an_abandoned_exchange_that_was_connecting_is_not_counted(
     dispatch: Dispatch,
 ) -> None:
-    dispatch.add_instance(ready("a"), 0)
+    make_ready(dispatch, "a", 0)
     exchange = Waiting(dispatch)
     exchange.begin(0)
     exchange.abandon(499, 1)
@@ -166,24 +174,24 @@ async def test_an_abandoned_exchange_that_was_connecting_is_not_counted(
 async def test_an_instance_that_is_not_ready_gets_no_request_until_it_is_again(
     dispatch: Dispatch,
 ) -> None:
-    dispatch.add_instance(ready("a"), 0)
+    make_ready(dispatch, "a", 0)
     pool = dispatch.pools["hello-00001"]
     dispatch.withhold_instance(link.InstanceUnready("a"))
     dispatch.withhold_instance(link.InstanceUnready("unknown"))
     dispatch.sweep(600 * SECOND)
     assert not pool.instances["a"].open
-    dispatch.add_instance(ready("a"), 1)
+    make_ready(dispatch, "a", 1)
     assert pool.instances["a"].open
 
 
 async def test_an_instance_that_drained_under_an_earlier_node_serves_the_next_one(
     dispatch: Dispatch, voice: HeardVoice
 ) -> None:
-    dispatch.add_instance(ready("a"), 0)
+    make_ready(dispatch, "a", 0)
     dispatch.drain_instance(link.InstanceDraining("a"))
     assert voice.told == [("drained", "a")]
     assert not dispatch.pools["hello-00001"].instances["a"].open
-    dispatch.add_instance(ready("a"), 1)
+    make_ready(dispatch, "a", 1)
     assert dispatch.pools["hello-00001"].instances["a"].open
 
 
@@ -218,7 +226,7 @@ def freezer(tmp_path: Path) -> Freezer:
 async def test_a_request_thaws_a_frozen_instance_and_says_so(
     dispatch: Dispatch, voice: HeardVoice, freezer: Freezer
 ) -> None:
-    dispatch.add_instance(ready("a"), 0)
+    make_ready(dispatch, "a", 0)
     dispatch.rest_instance(freezer.rest("a"))
     dispatch.freeze_instance(link.InstanceFrozen("a"), 1)
     assert freezer.state == "FROZEN"
@@ -232,7 +240,7 @@ async def test_a_request_thaws_a_frozen_instance_and_says_so(
 async def test_an_instance_in_use_is_not_put_to_rest(
     dispatch: Dispatch, voice: HeardVoice, freezer: Freezer
 ) -> None:
-    dispatch.add_instance(ready("a"), 0)
+    make_ready(dispatch, "a", 0)
     exchange = Waiting(dispatch)
     exchange.begin(0)
     dispatch.rest_instance(freezer.rest("a"))
@@ -244,7 +252,7 @@ async def test_an_instance_in_use_is_not_put_to_rest(
 async def test_an_instance_that_is_being_frozen_is_let_alone(
     dispatch: Dispatch, voice: HeardVoice, freezer: Freezer
 ) -> None:
-    dispatch.add_instance(ready("a"), 0)
+    make_ready(dispatch, "a", 0)
     dispatch.rest_instance(freezer.rest("a"))
     exchange = Waiting(dispatch)
     exchange.begin(1)
@@ -257,9 +265,9 @@ async def test_an_instance_that_is_being_frozen_is_let_alone(
 async def test_the_node_calls_a_rest_off_with_ready(
     dispatch: Dispatch, voice: HeardVoice, freezer: Freezer
 ) -> None:
-    dispatch.add_instance(ready("a"), 0)
+    make_ready(dispatch, "a", 0)
     dispatch.rest_instance(freezer.rest("a"))
-    dispatch.add_instance(ready("a"), 1)
+    make_ready(dispatch, "a", 1)
     exchange = Waiting(dispatch)
     exchange.begin(2)
     assert exchange.instance == "a"
@@ -270,7 +278,7 @@ async def test_the_node_calls_a_rest_off_with_ready(
 async def test_requests_are_served_when_the_node_dies_while_it_freezes(
     dispatch: Dispatch, freezer: Freezer
 ) -> None:
-    dispatch.add_instance(ready("a"), 0)
+    make_ready(dispatch, "a", 0)
     dispatch.rest_instance(freezer.rest("a"))
     exchange = Waiting(dispatch)
     exchange.begin(1)
@@ -281,7 +289,7 @@ async def test_requests_are_served_when_the_node_dies_while_it_freezes(
 async def test_a_freezer_that_is_gone_fails_no_request(
     dispatch: Dispatch, freezer: Freezer
 ) -> None:
-    dispatch.add_instance(ready("a"), 0)
+    make_ready(dispatch, "a", 0)
     dispatch.rest_instance(freezer.rest("a"))
     freezer.lose()
     dispatch.freeze_instance(link.InstanceFrozen("a"), 1)
@@ -297,7 +305,7 @@ async def test_a_freezer_that_is_gone_fails_no_request(
 async def test_a_frozen_instance_that_serves_no_more_is_left_to_the_node(
     dispatch: Dispatch, freezer: Freezer, what: link.ToWorker
 ) -> None:
-    dispatch.add_instance(ready("a"), 0)
+    make_ready(dispatch, "a", 0)
     dispatch.rest_instance(freezer.rest("a"))
     match what:
         case link.InstanceUnready():

@@ -64,6 +64,10 @@ class MemoryTransport:
 class SilentVoice:
     def starved(self, pool: Pool[Endpoint, Exchange]) -> None: ...
 
+    def returned(self, pool: Pool[Endpoint, Exchange]) -> None: ...
+
+    def aside(self, instance: str, *, aside: bool) -> None: ...
+
     def drained(self, instance: str) -> None: ...
 
     def rested(self, instance: str, number: int, *, at_rest: bool) -> None: ...
@@ -85,6 +89,7 @@ class Wire:
         )
         route = link.InstanceRoute(id="a", revision="r", host="127.0.0.1", port=1)
         dispatch.add_instance(link.InstanceReady(route), 0)
+        dispatch.lease(link.Grant("a", 1), 0)
         self.pool = dispatch.pools["r"]
         self.endpoint = self.pool.instances["a"]
         self.upstream = UpstreamConnection(self.endpoint)

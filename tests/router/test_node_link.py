@@ -43,7 +43,7 @@ async def test_reports_that_were_not_acknowledged_come_again_after_a_reconnect(r
     first = await rig.node.hears(link.Report)
     rig.node.hang_up()
     hello = await rig.node.hears(link.Hello, 2)
-    assert hello.instances == ("hello-00001-a",)
+    assert hello.slots == {"hello-00001-a": 80}
     again = await rig.node.hears(link.Report, 2)
     assert again == first
     rig.node.acknowledges = True

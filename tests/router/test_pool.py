@@ -41,7 +41,7 @@ def make_pool(
 
 def test_the_fullest_instance_below_the_target_is_chosen() -> None:
     pool = make_pool(concurrency=4, target=3)
-    first, second = Instance("a"), Instance("b")
+    first, second = Instance("a", 4), Instance("b", 4)
     pool.add(first, 0)
     pool.add(second, 0)
     chosen = [pool.acquire(f"r{n}", n) for n in range(3)]
@@ -51,8 +51,8 @@ def test_the_fullest_instance_below_the_target_is_chosen() -> None:
 
 def test_above_the_target_the_least_loaded_is_chosen() -> None:
     pool = make_pool(concurrency=4, target=1)
-    pool.add(Instance("a"), 0)
-    pool.add(Instance("b"), 0)
+    pool.add(Instance("a", 4), 0)
+    pool.add(Instance("b", 4), 0)
     for n in range(6):
         pool.acquire(f"r{n}", n)
     assert [instance.in_flight for instance in pool.instances.values()] == [3, 3]
@@ -60,8 +60,8 @@ def test_above_the_target_the_least_loaded_is_chosen() -> None:
 
 def test_a_target_of_zero_spreads() -> None:
     pool = make_pool(concurrency=4, target=0)
-    pool.add(Instance("a"), 0)
-    pool.add(Instance("b"), 0)
+    pool.add(Instance("a", 4), 0)
+    pool.add(Instance("b", 4), 0)
     for n in range(4):
         pool.acquire(f"r{n}", n)
     assert [instance.in_flight for instance in pool.instances.values()] == [2, 2]
@@ -69,7 +69,7 @@ def test_a_target_of_zero_spreads() -> None:
 
 def test_a_released_slot_goes_to_the_head_of_the_queue() -> None:
     pool = make_pool(concurrency=1)
-    instance = Instance("a")
+    instance = Instance("a", 1)
     pool.add(instance, 0)
     assert pool.acquire("r0", 0) is instance
     assert pool.acquire("r1", 1) is None
@@ -83,7 +83,7 @@ def test_a_released_slot_goes_to_the_head_of_the_queue() -> None:
 
 def test_a_draining_instance_gets_no_new_request() -> None:
     pool = make_pool(concurrency=1)
-    instance = Instance("a")
+    instance = Instance("a", 1)
     pool.add(instance, 0)
     pool.acquire("r0", 0)
     pool.acquire("r1", 0)
@@ -95,7 +95,7 @@ def test_a_draining_instance_gets_no_new_request() -> None:
 
 def test_a_retry_avoids_the_instance_that_failed_unless_no_other_has_a_slot() -> None:
     pool = make_pool(concurrency=1)
-    bad, good = Instance("a"), Instance("b")
+    bad, good = Instance("a", 1), Instance("b", 1)
     pool.add(good, 0)
     pool.add(bad, 0)
     assert pool.acquire("r0", 0) is bad
@@ -116,8 +116,8 @@ def test_the_queue_is_limited_by_slots_and_refuses_with_its_limit() -> None:
     with pytest.raises(Refused) as refused:
         pool.acquire("one too many", 0)
     assert (refused.value.reason, refused.value.limit) == (Reason.QUEUE_FULL, 20)
-    pool.add(Instance("a"), 0)  # takes two
-    pool.add(Instance("b"), 0)  # takes two more, and the limit is 40 now
+    pool.add(Instance("a", 2), 0)  # takes two
+    pool.add(Instance("b", 2), 0)  # takes two more, and the limit is 40 now
     for n in range(24):
         pool.acquire(f"s{n}", 0)
     with pytest.raises(Refused):
@@ -134,14 +134,14 @@ def test_from_zero_the_queue_holds_what_all_allowed_instances_could_serve_at_onc
 def test_the_queue_never_holds_more_than_ten_thousand() -> None:
     assert make_pool(concurrency=1000).queue_limit == 10_000
     pool = make_pool(concurrency=1000)
-    pool.add(Instance("a"), 0)
-    pool.add(Instance("b"), 0)
+    pool.add(Instance("a", 1000), 0)
+    pool.add(Instance("b", 1000), 0)
     assert pool.queue_limit == 10_000
 
 
 def test_lambda_mode_serves_one_at_a_time_and_refuses_beyond_its_instances() -> None:
     pool = make_pool(Mode.LAMBDA, concurrency=80, max_instances=2)
-    instance = Instance("a")
+    instance = Instance("a", 1)
     pool.add(instance, 0)
     assert pool.acquire("r0", 0) is instance
     assert pool.acquire("r1", 0) is None  # an environment is being started for it
@@ -165,25 +165,25 @@ def test_a_cancelled_ticket_is_passed_over() -> None:
     pool.acquire("r1", 0)
     pool.cancel("r0", 1)
     pool.cancel("r0", 1)
-    assert pool.add(Instance("a"), 2) == ["r1"]
+    assert pool.add(Instance("a", 1), 2) == ["r1"]
 
 
 def test_a_retried_ticket_waits_at_the_head() -> None:
     pool = make_pool(concurrency=1)
-    broken = Instance("broken")
+    broken = Instance("broken", 1)
     pool.add(broken, 0)
     pool.acquire("r0", 0)
     pool.acquire("r1", 1)
     pool.close(broken)
     assert pool.give_back(broken, 2) is None
     assert pool.retry("r0", 0, 2) is None
-    assert pool.add(Instance("sound"), 3) == ["r0"]
+    assert pool.add(Instance("sound", 1), 3) == ["r0"]
     assert broken.counts.requests == 0
 
 
 def test_an_instance_set_aside_serves_the_queue_when_it_opens_again() -> None:
     pool = make_pool(concurrency=1)
-    instance = Instance("a")
+    instance = Instance("a", 1)
     pool.add(instance, 0)
     pool.close(instance)
     pool.acquire("r0", 1)
@@ -192,7 +192,7 @@ def test_an_instance_set_aside_serves_the_queue_when_it_opens_again() -> None:
 
 def test_cold_starts_are_the_waits_that_a_start_ended() -> None:
     pool = make_pool(concurrency=1)
-    instance = Instance("a")
+    instance = Instance("a", 1)
     pool.acquire("cold", 10)
     pool.acquire("cold, second", 20)
     pool.add(instance, 100)
@@ -207,7 +207,7 @@ def test_cold_starts_are_the_waits_that_a_start_ended() -> None:
 
 def test_a_pool_that_did_nothing_reports_nothing() -> None:
     pool = make_pool()
-    instance = Instance("a")
+    instance = Instance("a", 2)
     pool.add(instance, 0)
     assert pool.report(SECOND) is None
     assert instance.counts.report("a", 0) is None
@@ -218,7 +218,7 @@ def frozen_pool(*names: str) -> tuple[Pool[Instance, str], list[str]]:
     thawed: list[str] = []
     pool = make_pool(concurrency=2, target=1)
     for name in names:
-        instance = Instance(name)
+        instance = Instance(name, 2)
         pool.add(instance, 0)
         assert pool.rest(instance)
         assert pool.freeze(instance, partial(thawed.append, name), 0) == []
@@ -241,7 +241,7 @@ def test_an_instance_is_thawed_where_an_idle_one_would_be_used() -> None:
 
 def test_none_is_thawed_while_another_is_idle() -> None:
     pool, thawed = frozen_pool("a")
-    pool.add(Instance("b"), 1)
+    pool.add(Instance("b", 2), 1)
     for n in range(3):
         instance = pool.acquire(f"r{n}", n)
         assert instance is not None
@@ -252,7 +252,7 @@ def test_none_is_thawed_while_another_is_idle() -> None:
 
 def test_an_instance_in_use_or_closed_is_not_put_to_rest() -> None:
     pool = make_pool()
-    instance = Instance("a")
+    instance = Instance("a", 2)
     pool.add(instance, 0)
     pool.acquire("r0", 0)
     assert not pool.rest(instance)
@@ -264,7 +264,7 @@ def test_an_instance_in_use_or_closed_is_not_put_to_rest() -> None:
 
 def test_who_waited_when_an_instance_was_frozen_thaws_it() -> None:
     pool, thawed = make_pool(), list[str]()
-    instance = Instance("a")
+    instance = Instance("a", 2)
     pool.add(instance, 0)
     assert pool.rest(instance)
     assert pool.acquire("r0", 1) is None
@@ -287,6 +287,67 @@ def test_a_frozen_instance_that_is_closed_is_not_thawed_for_requests(what: str) 
     assert thawed == []
 
 
+def test_slots_that_are_leased_later_serve_those_who_wait() -> None:
+    pool = make_pool(concurrency=3)
+    instance = Instance("a")
+    assert pool.acquire("r0", 0) is None
+    assert pool.acquire("r1", 0) is None
+    assert pool.add(instance, 1) == []
+    assert pool.lease(instance, 1, 2) == ["r0"]
+    assert pool.lease(instance, 2, 3) == ["r1"]
+    report = pool.report(3)
+    assert report is not None
+    assert report.cold_starts == (2, 3)  # they waited for the instance, whenever its slots came
+    assert pool.acquire("r2", 4) is instance
+    assert pool.acquire("r3", 4) is None
+
+
+def test_a_recall_takes_what_is_free_and_half_of_the_rest() -> None:
+    pool = make_pool(concurrency=10)
+    instance = Instance("a", 10)
+    pool.add(instance, 0)
+    pool.acquire("r0", 0)
+    pool.recall(1, 0)
+    assert pool.returned == {instance: 5}  # of nine
+    assert (instance.slots, pool.recalled) == (5, 0)
+
+
+def test_a_recalled_slot_in_use_goes_back_when_nobody_waits_for_it() -> None:
+    pool = make_pool(concurrency=2)
+    instance = Instance("a", 2)
+    pool.add(instance, 0)
+    for ticket in ("r0", "r1", "r2"):
+        pool.acquire(ticket, 0)
+    pool.recall(1, 0)
+    assert pool.release(instance, 0, 1) == "r2"
+    assert pool.release(instance, 0, 2) is None
+    assert pool.returned == {instance: 1}
+    assert pool.acquire("r3", 3) is None
+
+
+def test_a_slot_that_is_recalled_ahead_goes_back_before_those_who_wait() -> None:
+    pool = make_pool(concurrency=2)
+    instance = Instance("a", 2)
+    pool.add(instance, 0)
+    for ticket in ("r0", "r1", "r2", "r3"):
+        pool.acquire(ticket, 0)
+    pool.recall(2, 1)
+    assert pool.release(instance, 0, 1) is None
+    assert pool.returned == {instance: 1}
+    assert pool.release(instance, 0, 2) == "r2"
+
+
+def test_workers_share_target_and_queue_in_equal_parts() -> None:
+    route = RevisionRoute(name="r", service="s", concurrency=10, target=7)
+    pool: Pool[Instance, str] = Pool(route, 0, workers=2)
+    assert pool.queue_limit == 500  # of a thousand
+    pool.add(Instance("a", 10), 0)
+    pool.add(Instance("b", 10), 0)
+    for n in range(8):
+        pool.acquire(f"r{n}", n)
+    assert [instance.in_flight for instance in pool.instances.values()] == [4, 4]
+
+
 class PoolAgainstModel(RuleBasedStateMachine):
     """Any sequence of events; the model recomputes everything from the raw events."""
 
@@ -301,6 +362,7 @@ class PoolAgainstModel(RuleBasedStateMachine):
             now=0,
         )
         self.known: list[Instance] = []
+        self.leased: dict[str, int] = {}  # as the node believes
         self.held: list[tuple[int, Instance, int]] = []  # ticket, instance, granted
         self.waiting: list[int] = []
         self.at_rest: list[Instance] = []  # closed, so that they can be frozen
@@ -349,9 +411,10 @@ class PoolAgainstModel(RuleBasedStateMachine):
         self.note()
 
     @precondition(lambda self: len(self.known) < 8)
-    @rule()
-    def instance_ready(self) -> None:
-        instance = Instance(f"i{len(self.known)}")
+    @rule(slots=st.integers(0, 3))
+    def instance_ready(self, slots: int) -> None:
+        instance = Instance(f"i{len(self.known)}", slots)
+        self.leased[instance.id] = slots
         self.known.append(instance)
         for ticket in self.pool.add(instance, self.now):
             self.grant(ticket, instance)
@@ -409,16 +472,46 @@ class PoolAgainstModel(RuleBasedStateMachine):
 
     @rule()
     def start_fails(self) -> None:
-        assert self.pool.dismiss(self.now) == self.waiting
+        assert self.pool.dismiss(self.now, 100) == self.waiting
         self.waiting.clear()
         self.note()
+
+    @rule(count=st.integers(0, 3))
+    def node_refuses(self, count: int) -> None:
+        kept = max(len(self.waiting) - count, 0)
+        assert self.pool.dismiss(self.now, count) == self.waiting[kept:]
+        del self.waiting[kept:]
+        self.note()
+
+    @precondition(lambda self: self.pool.instances)
+    @rule(data=st.data(), slots=st.integers(0, 3))
+    def node_grants(self, data: st.DataObject, slots: int) -> None:
+        instance = data.draw(st.sampled_from(list(self.pool.instances.values())))
+        slots = min(slots, 3 - self.leased[instance.id])
+        self.leased[instance.id] += slots
+        for ticket in self.pool.lease(instance, slots, self.now):
+            self.grant(ticket, instance)
+        self.note()
+
+    @rule(slots=st.integers(1, 4), ahead=st.integers(0, 4))
+    def node_recalls(self, slots: int, ahead: int) -> None:
+        free = sum(i.slots - i.in_flight for i in self.pool.instances.values())
+        before = sum(self.pool.returned.values())
+        self.pool.recall(slots, min(slots, ahead))
+        assert sum(self.pool.returned.values()) - before >= min(slots, free)
+
+    @rule()
+    def returned_slots_are_told(self) -> None:
+        for instance, slots in self.pool.returned.items():
+            self.leased[instance.id] -= slots
+        self.pool.returned.clear()
 
     @invariant()
     def no_request_waits_while_a_slot_is_free(self) -> None:
         assert list(self.pool.queue) == self.waiting
         if self.waiting:
-            assert not any(i.open and i.in_flight < 3 for i in self.known)
-            assert not self.pool.resting
+            assert not any(i.open and i.in_flight < i.slots for i in self.known)
+            assert not any(instance.slots for instance in self.pool.resting)
 
     @invariant()
     def no_request_is_on_a_frozen_instance(self) -> None:
@@ -427,10 +520,21 @@ class PoolAgainstModel(RuleBasedStateMachine):
         assert not any(instance.open for instance in (*self.frozen, *self.at_rest))
 
     @invariant()
+    def no_slot_is_free_while_the_node_wants_one(self) -> None:
+        if self.pool.recalled:
+            assert all(i.in_flight == i.slots for i in self.pool.instances.values())
+
+    @invariant()
+    def slots_are_what_was_leased_and_not_given_back(self) -> None:
+        for instance in self.known:
+            returned = self.pool.returned.get(instance, 0)
+            assert instance.slots + returned == self.leased[instance.id]
+
+    @invariant()
     def in_flight_is_exact_and_never_over_the_limit(self) -> None:
         for instance in self.known:
             assert instance.in_flight == sum(held is instance for _, held, _ in self.held)
-            assert instance.in_flight <= 3
+            assert instance.in_flight <= instance.slots
         assert self.pool.counts.in_flight == len(self.held)
         assert self.pool.counts.queued == len(self.waiting)
 

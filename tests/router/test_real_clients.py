@@ -75,7 +75,7 @@ async def site(rig: Rig) -> AsyncIterator[Rig]:
     await listening.start()
     rig.node.say(link.InstanceGone("hello-00001-a"))
     rig.ready("hello-00001-b", runner.addresses[0][1])
-    await rig.until(lambda: rig.worker.dispatch.known_instances() == ("hello-00001-b",))
+    await rig.until(lambda: list(rig.worker.dispatch.leases()) == ["hello-00001-b"])
     yield rig
     await runner.cleanup()
 

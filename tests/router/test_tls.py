@@ -42,9 +42,8 @@ def issue(authority: trustme.CA, tmp_path: Path) -> Issue:
 
 async def listening(rig: Rig, certificates: Certificates) -> int:
     """Let the rig's worker listen once more, in TLS."""
-    plain = rig.worker._server
+    [plain] = rig.worker._servers
     port = await rig.worker.listen("127.0.0.1", 0, certificates)
-    assert plain is not None
     plain.close()
     return port
 

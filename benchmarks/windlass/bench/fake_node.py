@@ -73,4 +73,5 @@ class FakeNode:
         return (
             link.Routes(services=(service,), revisions=(revision,), default_service="bench"),
             link.InstanceReady(instance),
+            link.Grant(instance.id, self._concurrency),
         )

@@ -90,6 +90,12 @@ class SilentVoice:
     def starved(self, pool: Pool[Endpoint, Exchange]) -> None:
         """Requests wait."""
 
+    def returned(self, pool: Pool[Endpoint, Exchange]) -> None:
+        """Slots were given up."""
+
+    def aside(self, instance: str, *, aside: bool) -> None:
+        """It fails, or no more."""
+
     def drained(self, instance: str) -> None:
         """Nothing is in flight."""
 
@@ -203,6 +209,7 @@ class Wire:
             self.connects, self.sessions = http1.connects, []
         self.pool = self.dispatch.pools["r"]
         self.pool.add(self.endpoint, 0)
+        self.pool.lease(self.endpoint, concurrency, 0)
 
     def client(self) -> Transport:
         """Return a new client's connection."""

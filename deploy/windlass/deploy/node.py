@@ -27,12 +27,14 @@ from windlass.deploy.budgets import Budgets
 from windlass.deploy.comparison.runs import Runs
 from windlass.deploy.comparison.target import admin_url
 from windlass.deploy.control import Control
+from windlass.deploy.listening import Listening
 from windlass.deploy.metering import Metering
 from windlass.deploy.options import CannotStart
 from windlass.deploy.routing import routes
 from windlass.deploy.running import RunningPlatform
 from windlass.deploy.switchboard import Switchboard
-from windlass.deploy.workers import CannotListen, Workers, worker_command
+from windlass.deploy.worker_process import link_of
+from windlass.deploy.workers import CannotListen, WorkerFailed, Workers, worker_command
 from windlass.router.stats import LATENCY_BUCKETS
 from windlass.runtime.base import RuntimeUnavailable
 from windlass.runtime.choose import choose
@@ -90,7 +92,7 @@ async def _run(options: Options) -> None:
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         await _start(options, stack)
-        log.info("ready", http=str(options.http), admin=str(options.admin))
+        log.info("ready", http=str(options.http), admin=str(options.admin), workers=options.workers)
         await stop.wait()
         log.info("stopping", grace=DRAIN)
     log.info("stopped")
@@ -112,8 +114,9 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
     metering = Metering(meter, ledger, running, lambda *report: workers.acknowledge(*report))
     switchboard = Switchboard(metering, counters, store, logs, control.revisions)
     autoscaler = Autoscaler(runtime, switchboard, Settings(rest_after=options.rest_after))
-    workers = Workers(options.state, _worker_command(options), switchboard)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, workers.reload)
+    listening = Listening(options.http.host, options.http.port)
+    workers = Workers(options.state, _worker_command(options), switchboard, listening)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, workers.renew_certificates)
     runs = Runs(
         options.state / "compare", admin_url(options.admin), lambda name: platform.delete(name)
     )
@@ -125,6 +128,7 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
         control=control,
         switchboard=switchboard,
         autoscaler=autoscaler,
+        workers=workers,
         store=store,
         ledger=ledger,
         metering=metering,
@@ -143,6 +147,7 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
             budgets.refusal,
             _domains(options),
             options.default_service,
+            options.workers,
         )
 
     switchboard.join(autoscaler, workers, table)
@@ -150,6 +155,7 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
     budgets.join(autoscaler, switchboard.publish, switchboard.event)
     autoscaler.hold()
     control.load()
+    switchboard.sharing.expect(workers.names)
     stack.push_async_callback(metering.flush)
     await budgets.look()  # what was capped is, before a request comes
     await _take_over(autoscaler, control, meter, switchboard)
@@ -160,7 +166,12 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
     try:
         await workers.open(options.workers)
     except CannotListen as error:
-        raise CannotStart(f"the router cannot listen on --http {options.http}") from error
+        raise CannotStart(
+            f"the router cannot listen on --http {options.http}: {error}; "
+            "stop what listens there or choose another address"
+        ) from error
+    except WorkerFailed as error:
+        raise CannotStart(f"the router does not start: {error}") from error
     for work in (autoscaler.run(), metering.run(), budgets.run()):
         stack.push_async_callback(_cancel, asyncio.create_task(work))
     await _serve_admin(platform, options, stack)
@@ -230,10 +241,11 @@ def _domains(options: Options) -> tuple[str, ...]:
 
 
 def _worker_command(options: Options) -> Callable[[str], list[str]]:
-    socket = options.state / "link.sock"
     flags = ["--access-log", options.access_log, "--tunnel-idle", str(options.tunnel_idle)]
     if options.server_timing:
         flags.append("--server-timing")
     for certificate, key in options.tls:
         flags += ["--tls-cert", str(certificate), "--tls-key", str(key)]
-    return worker_command(socket, str(options.http), _domains(options), options.log_format, flags)
+    return worker_command(
+        link_of(options.state), str(options.http), _domains(options), options.log_format, flags
+    )

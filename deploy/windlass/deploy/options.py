@@ -44,7 +44,7 @@ class Options:
     domain: str = "localhost"  # services are called NAME.DOMAIN, and NAME.localhost always
     default_service: str = ""  # serves hosts that name no service
     log_format: LogFormat = "text"
-    workers: int = 1  # they cannot share a port and its slots yet, so there is no flag for it
+    workers: int = 1  # router processes that share the port and the instances' slots
     access_log: AccessLog = "off"
     server_timing: bool = False  # responses say where the time went
     tunnel_idle: float = 0.0  # seconds after which a tunnel that nobody uses ends; 0: never

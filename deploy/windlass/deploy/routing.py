@@ -28,11 +28,12 @@ def routes(
     refusal: Callable[[str], str],
     domains: tuple[str, ...],
     default_service: str,
+    workers: int,
 ) -> Routes:
     """Return the table of all services and of all revisions that may have instances.
 
     `average_start` says how many seconds a revision's instances take to start, None: not known;
-    `refusal` why a service may have no instance now, empty: it may.
+    `refusal` why a service may have no instance now, empty: it may; `workers` share the traffic.
     """
     return Routes(
         services=tuple(ServiceRoute(name=s.name, splits=splits(s)) for s in services),
@@ -42,6 +43,7 @@ def routes(
         ),
         domains=domains,
         default_service=default_service,
+        workers=workers,
     )
 
 

@@ -24,6 +24,7 @@ from windlass.deploy.api.schema import (
     DecisionView,
     EventView,
     LogLineView,
+    ReloadView,
     StandbyView,
     StatusView,
 )
@@ -31,6 +32,7 @@ from windlass.deploy.bill_views import bill_view, book_view, budget_view, in_ord
 from windlass.deploy.cost_views import cost_views
 from windlass.deploy.live_views import lately, overview_view, rates_of, timeline_view
 from windlass.deploy.views import instance_view, service_view, url
+from windlass.deploy.workers import WorkerFailed
 from windlass.telemetry.metrics import ServiceCounts
 from windlass.telemetry.structured import understood
 
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from windlass.deploy.metering import Metering
     from windlass.deploy.options import Options
     from windlass.deploy.switchboard import Switchboard
+    from windlass.deploy.workers import Workers
     from windlass.model.instance import State
     from windlass.model.service import Service, Target, Template
     from windlass.store.platform import Store
@@ -75,6 +78,7 @@ class RunningPlatform:
     control: Control
     switchboard: Switchboard
     autoscaler: Autoscaler
+    workers: Workers
     store: Store
     ledger: Ledger
     metering: Metering
@@ -318,6 +322,16 @@ class RunningPlatform:
         end = time.time() if until is None else until
         begin = self.ledger.begins(service) if since is None else since
         return self.ledger.usage(end if begin is None else begin, end, service)
+
+    async def reload(self) -> ReloadView:
+        """Replace the router workers one by one."""
+        try:
+            names = await self.workers.reload()
+        except (WorkerFailed, OSError) as error:
+            detail = f"{error}; it has said why in the platform's log. The old one serves on."
+            raise Refused(problem(503, "worker-failed", detail)) from error
+        self.switchboard.event("Reloaded", message=f"{', '.join(names)} serve now")
+        return ReloadView(workers=tuple(names))
 
     async def metrics(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -14,9 +14,12 @@ import structlog
 
 from windlass.billing.recent import RecentBusy
 from windlass.deploy.frozen import Frozen
-from windlass.deploy.levels import Level, Levels
+from windlass.deploy.leases import Level
+from windlass.deploy.levels import Levels
 from windlass.deploy.rests import Rests
+from windlass.deploy.sharing import Sharing
 from windlass.model.instance import ENDED, Instance, State
+from windlass.model.service import Mode
 from windlass.router import link
 from windlass.store.platform import StoreUnavailable
 
@@ -61,6 +64,7 @@ class Switchboard:
         self.ended: dict[str, deque[Instance]] = {}  # service -> those that ended lately
         self.in_flight: dict[str, int] = {}  # instance -> requests now, through all workers
         self._levels = Levels()
+        self.sharing = Sharing(self._tell, self._lacking, self._most)
         self._withheld: set[str] = set()  # ready instances that fail their readiness probe
         self._undrained: dict[str, set[str]] = {}  # draining instance -> workers that still use it
         self._rests = Rests()
@@ -99,6 +103,7 @@ class Switchboard:
             self._levels.forget_instance(instance.id)
             self._undrained.pop(instance.id, None)
             self._withheld.discard(instance.id)
+            self.sharing.remove(instance.id)
             self._counters.instance_gone(instance.id)
             self._logs.close(instance.service, instance.id)
             kept = self.ended.setdefault(instance.service, deque(maxlen=ENDED_KEPT))
@@ -114,9 +119,8 @@ class Switchboard:
         if instance.state is State.READY:
             self.publish()  # how long requests may wait follows how long starts take
         if instance.state is State.DRAINING:
-            self._undrained[instance.id] = set(self._workers.places)
-        if message := self._told_workers(instance):
-            self._workers.send(message)
+            self._undrained[instance.id] = set(self._workers.names)
+        self._serve(instance)
         self.event(
             f"Instance{instance.state.capitalize()}",
             service=instance.service,
@@ -130,8 +134,7 @@ class Switchboard:
         """Tell workers to give a ready instance no new request, or, without a reason, again."""
         (self._withheld.add if reason else self._withheld.discard)(instance.id)
         self._rest_over(instance.id)
-        if message := self._told_workers(instance):
-            self._workers.send(message)
+        self._serve(instance)
         self.event(
             "InstanceUnready" if reason else "InstanceReadyAgain",
             service=instance.service,
@@ -143,7 +146,7 @@ class Switchboard:
 
     def instance_to_rest(self, instance: str, number: int, thaw: Thaw) -> None:
         """Ask workers to let go of an instance."""
-        self._rests.ask(instance, number, self._workers.places)
+        self._rests.ask(instance, number, self._workers.names)
         written = link.Thaw(thaw.file, thaw.text)
         self._workers.send(link.InstanceRest(instance=instance, round=number, thaw=written))
 
@@ -210,11 +213,29 @@ class Switchboard:
             if message := self._told_workers(instance):
                 yield message
 
+    def linked(self, worker: str, hello: link.Hello) -> None:
+        """A worker was told the snapshot, and can be told what it gets on lease."""
+        slots = {name: count for name, count in hello.slots.items() if name in self.instances}
+        self.sharing.linked(worker, slots, hello.aside)
+        if hello.draining:
+            self.sharing.retire(worker)
+
+    def unlinked(self, worker: str) -> None:
+        """A worker's link is closed: it thaws what it is given to know, and tells nobody."""
+        self._autoscaler.wake_all()
+        self.sharing.unlinked(worker)
+
     def starved(self, worker: str, message: link.Starved) -> None:
-        """Requests wait and no slot is free."""
-        level = Level(message.in_flight, message.queued)
-        of_all = self._levels.set_revision(worker, message.revision, level)
-        self._autoscaler.starved(message.revision, of_all.queued, of_all.in_flight)
+        """Requests wait at a worker that has no slot free."""
+        self.sharing.starved(worker, message)
+
+    def returned(self, worker: str, message: link.Returned) -> None:
+        """A worker has given slots back that others wait for."""
+        self.sharing.returned(worker, message)
+
+    def set_aside(self, worker: str, message: link.InstanceAside) -> None:
+        """A worker gives an instance no request for a while, or does again."""
+        self.sharing.set_aside(worker, message)
 
     def drained(self, worker: str, message: link.InstanceDrained) -> None:
         """A draining instance has nothing in flight through this worker."""
@@ -234,10 +255,6 @@ class Switchboard:
         """A worker has thawed an instance for a request."""
         self._autoscaler.woken(message.instance)
 
-    def unlinked(self) -> None:
-        """A worker's link is closed: it thaws what it is given to know, and tells nobody."""
-        self._autoscaler.wake_all()
-
     def unreachable(self, message: link.InstanceUnreachable) -> None:
         """An instance does not take connections."""
         self._autoscaler.unreachable(message.instance, message.failures, message.reason)
@@ -246,16 +263,15 @@ class Switchboard:
         """Count a stretch of time that a worker served."""
         if not self._metering.count(message):
             return
-        place = message.worker.partition(".")[0]
         for instance in message.instances:
-            in_flight = self._levels.set_instance(place, instance.id, instance.in_flight)
+            in_flight = self._levels.set_instance(message.worker, instance.id, instance.in_flight)
             last = instance.busy[-1][1] if instance.busy else 0
             self._loaded(instance.id, in_flight, last)
             self.requests[instance.id] += instance.requests
             self.recent.take(message.worker, instance.id, instance.busy, instance.busy_since)
         for seen in message.revisions:
             level = Level(seen.in_flight, seen.queued)
-            of_all = self._levels.set_revision(place, seen.name, level)
+            of_all = self.sharing.reported(message.worker, seen.name, level)
             self._autoscaler.seen(seen.name, message.begin, message.end, *of_all, seen.demand)
             if revision := self._revisions.get(seen.name):
                 self._counters.count_report(
@@ -270,22 +286,52 @@ class Switchboard:
                     cold_starts=seen.cold_starts,
                 )
 
-    def worker_gone(self, worker: str) -> None:
-        """A worker ended; its requests are lost, and nothing of it is in flight any more."""
+    def retiring(self, worker: str) -> None:
+        """A worker is to end: what it does not use is for others."""
+        self.sharing.retire(worker)
+
+    def worker_gone(self, worker: str, *, lost: bool) -> None:
+        """A worker ended, its requests lost or answered: nothing of it is in flight any more."""
         now = time.monotonic_ns()
-        gap = self._metering.meter.worker_gone(worker, now)
+        if lost:
+            gap = self._metering.meter.worker_gone(worker, now)
+            self.event("WorkerLost", message=_lost(worker, gap), level="warning")
         self.recent.worker_gone(worker, now)
-        instances, revisions = self._levels.worker_gone(worker)
-        for name, in_flight in instances.items():
+        for name, in_flight in self._levels.worker_gone(worker).items():
             self._loaded(name, in_flight, now)
-        for name, level in revisions.items():
-            self._autoscaler.seen(name, now, now, *level, 0)
+        self.sharing.gone(worker)
+        for name in self._revisions:
+            self._autoscaler.seen(name, now, now, *self.sharing.level(name), 0)
         for name in list(self._undrained):
             self.drained(worker, link.InstanceDrained(name))
         for name, number in self._rests.worker_gone(worker):
             self._autoscaler.rested(name, number, released=True)
         self._counters.worker_gone(worker)
-        self.event("WorkerLost", message=_lost(worker, gap), level="warning")
+
+    def _tell(self, worker: str, message: link.ToWorker) -> None:
+        self._workers.tell(worker, message)
+
+    def _lacking(self, revision: str, level: Level) -> None:
+        """Requests wait, and no worker has a slot free."""
+        self._autoscaler.starved(revision, level.queued, level.in_flight)
+
+    def _most(self, revision: str) -> int | None:
+        known = self._revisions.get(revision)
+        if known is None or known.template.mode is not Mode.LAMBDA:
+            return None
+        return known.template.scaling.max_instances
+
+    def _serve(self, instance: Instance) -> None:
+        """Let workers know an instance's state, and have its slots if it is to serve."""
+        if message := self._told_workers(instance):
+            self._workers.send(message)
+        if instance.state is State.READY and instance.id not in self._withheld:
+            template = self._revisions[instance.revision].template
+            shared = template.mode is Mode.CLOUDRUN
+            slots = template.limits.concurrency if shared else 1
+            self.sharing.serve(instance.id, instance.revision, slots)
+        else:
+            self.sharing.withhold(instance.id)
 
     def _loaded(self, instance: str, in_flight: int, last: int) -> None:
         if instance in self.instances:  # a last report may come after the end

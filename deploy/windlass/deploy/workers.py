@@ -1,34 +1,38 @@
 """The router's worker processes and the node's end of their links.
 
-Starts workers, replaces one that crashes, takes over those that an earlier node left serving, and
-passes messages both ways. What the messages mean is for whoever listens.
+Starts workers, replaces one that crashes or is to be renewed, takes over those that an earlier node
+left serving, and passes messages both ways. What the messages mean is for whoever listens.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import secrets
 import signal
+import socket
 import sys
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import structlog
 
+from windlass.deploy.listening import handed_over
+from windlass.deploy.worker_process import WorkerProcess, left_behind, link_of, new_name
 from windlass.router import link
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Coroutine, Iterable
     from pathlib import Path
+
+    from windlass.deploy.listening import Listening
 
 log = structlog.get_logger(__name__)
 
-BIND_FAILED = 3  # a worker's exit code when it cannot listen: starting it again would not help
 TAKE_OVER = 5.0  # seconds that a worker left by an earlier node has to say hello
 DISMISSED = 10.0  # seconds that a worker which is not wanted any more has to finish its requests
-RESTART_PAUSE = 0.5  # seconds before a crashed worker is replaced, so that a broken one cannot spin
+# Seconds that a replaced worker has: no request may last longer. Its idle connections end before.
+RELOADED = 3600.0
+RESTART_PAUSE = 0.5  # seconds before one that crashed early is replaced: it must not spin
+SOUND_AFTER = 10.0  # seconds after which a crash is not early
 MAX_BACKLOG = 16 * 1024**2  # bytes waiting for a worker that no longer reads its link
 
 
@@ -38,8 +42,20 @@ class Listener(Protocol):
     def snapshot(self, known: Iterable[str]) -> Iterable[link.ToWorker]:
         """Return all that a worker must know when it (re)connects; it knows these instances."""
 
+    def linked(self, worker: str, hello: link.Hello) -> None:
+        """A worker said hello, and was told the snapshot."""
+
+    def unlinked(self, worker: str) -> None:
+        """A worker's link is closed; the worker may be back, or gone."""
+
     def starved(self, worker: str, message: link.Starved) -> None:
         """Requests wait and no slot is free."""
+
+    def returned(self, worker: str, message: link.Returned) -> None:
+        """A worker has given slots back."""
+
+    def set_aside(self, worker: str, message: link.InstanceAside) -> None:
+        """A worker gives an instance no request for a while, or does again."""
 
     def drained(self, worker: str, message: link.InstanceDrained) -> None:
         """A draining instance has nothing in flight through this worker."""
@@ -50,251 +66,270 @@ class Listener(Protocol):
     def woken(self, message: link.InstanceWoken) -> None:
         """A worker has thawed an instance."""
 
-    def unlinked(self) -> None:
-        """A worker's link is closed; the worker may be back, or gone."""
-
     def unreachable(self, message: link.InstanceUnreachable) -> None:
         """An instance does not take connections."""
 
     def reported(self, message: link.Report) -> None:
         """A stretch of time was served."""
 
-    def worker_gone(self, worker: str) -> None:
-        """A worker's process ended without being asked to."""
+    def retiring(self, worker: str) -> None:
+        """A worker is told to finish its requests and end."""
+
+    def worker_gone(self, worker: str, *, lost: bool) -> None:
+        """A worker's process ended; `lost`: without being asked to."""
 
 
 class CannotListen(Exception):
-    """A worker could not take its address; it has said why on stderr."""
+    """The address that services are called on cannot be had."""
+
+
+class WorkerFailed(Exception):
+    """A worker ended before it served; it has said why on stderr."""
 
 
 class Workers:
-    """Worker processes by place, each with its link once it has said hello.
-
-    The process at the place `worker-1` calls itself `worker-1.1f3a09bc`, another one each time:
-    reports are numbered per process, and the ledger must not take a new one's for an old one's.
-    """
+    """Worker processes: one serves at each place (`worker-1`, ...), others drain."""
 
     def __init__(
-        self, state: Path, command: Callable[[str], list[str]], listener: Listener
+        self,
+        state: Path,
+        command: Callable[[str], list[str]],
+        listener: Listener,
+        listening: Listening,
     ) -> None:
         self._state = state
         self._command = command
         self._listener = listener
-        self._links: dict[str, asyncio.StreamWriter] = {}
-        self._said_hello: dict[str, asyncio.Event] = {}
-        self._own_names: dict[str, str] = {}  # of the process at each place that said hello last
-        self._watches: list[asyncio.Task[None]] = []
-        self._processes: dict[str, asyncio.subprocess.Process] = {}
-        self._server: asyncio.Server | None = None
-        self._stopping = False
+        self._listening = listening
+        self._processes = {each.name: each for each in left_behind(state)}  # by name
+        self._serving: dict[str, WorkerProcess] = {}  # by place
+        self._watches: set[asyncio.Task[None]] = set()
+        self._links: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
+        self._link: socket.socket | None = None
+        self._handed_over: dict[str, list[socket.socket]] = {}  # by place
 
     @property
-    def socket(self) -> Path:
-        """The Unix socket that workers connect to."""
-        return self._state / "link.sock"
+    def names(self) -> frozenset[str]:
+        """Every process that serves or may serve requests, linked now or not."""
+        return frozenset(self._processes)
 
     async def open(self, count: int) -> None:
         """Listen, take over workers of an earlier node, start the others, wait for their hello.
 
         Raises:
-            CannotListen: a worker could not take its address.
+            CannotListen: the address cannot be had.
+            WorkerFailed: a worker does not come up.
         """
-        self.socket.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, self.socket)
-        self.socket.chmod(0o600)
-        names = [f"worker-{number}" for number in range(1, count + 1)]
-        for left in {path.stem for path in self._state.glob("worker-*.pid")}.difference(names):
-            await self._let_go(left)
-        for name in names:
-            self._said_hello[name] = asyncio.Event()
-            if not await self._take_over(name):
-                await self._start(name)
+        self._open_link()
+        places = [f"worker-{number}" for number in range(1, count + 1)]
+        left = list(self._processes.values())
+        for process in await asyncio.gather(*(self._hear(process) for process in left)):
+            if process is not None:
+                self._take_over(process, places)
+        try:
+            await self._listening.open(places, self._handed_over)
+        except OSError as error:
+            raise CannotListen(error.strerror or str(error)) from error
+        unserved = [place for place in places if place not in self._serving]
+        for started in asyncio.as_completed([self._start(place) for place in unserved]):
+            await started
+        for process in left:
+            if process.name in self._processes and process not in self._serving.values():
+                log.info("worker is not wanted any more", worker=process.name)
+                self._retire(process, DISMISSED)
 
     def send(self, message: link.ToWorker) -> None:
         """Tell every worker; one that is not linked now gets the snapshot when it comes back."""
         data = link.encode(message)
-        for name, writer in list(self._links.items()):
-            if writer.is_closing():  # it gets the snapshot when it is back
-                continue
-            writer.write(data)
-            if writer.transport.get_write_buffer_size() > MAX_BACKLOG:
-                log.warning("worker does not read its link, link closed", worker=name)
-                writer.transport.abort()
+        for process in self._processes.values():
+            process.tell(data)
+            if process.backlog > MAX_BACKLOG:
+                log.warning("worker does not read its link, link closed", worker=process.name)
+                process.hang_up()
+
+    def tell(self, worker: str, message: link.ToWorker) -> None:
+        """Tell one worker, if it is linked now."""
+        if process := self._processes.get(worker):
+            process.tell(link.encode(message))
 
     def acknowledge(self, worker: str, sequence: int) -> None:
         """Tell a worker that its reports up to this one are safe."""
-        writer = self._links.get(_place(worker))
-        if writer and not writer.is_closing():
-            writer.write(link.encode(link.Acknowledge(sequence)))
+        self.tell(worker, link.Acknowledge(sequence))
 
-    @property
-    def places(self) -> frozenset[str]:
-        """Every worker that serves or may serve requests, linked now or not."""
-        return frozenset(self._said_hello)
+    async def reload(self) -> list[str]:
+        """Replace the worker of each place, one after another; return the new ones' names.
 
-    def reload(self) -> None:
+        Each new one serves before the one it replaces stops accepting. The old ones may take long
+        to end: until their clients' requests and kept connections have.
+
+        Raises:
+            WorkerFailed: a new one does not come up. Those from there on are not replaced.
+        """
+        async with self._reloading:
+            for place, old in sorted(self._serving.items()):
+                await self._start(place)
+                self._retire(old, RELOADED)
+            return [process.name for _, process in sorted(self._serving.items())]
+
+    def renew_certificates(self) -> None:
         """Let every worker read its certificates anew."""
-        for name in self._said_hello:
-            self._signal(name, signal.SIGHUP)
+        for process in self._processes.values():
+            process.signal(signal.SIGHUP)
 
     async def close(self, grace: float) -> None:
         """Drain every worker; kill what is left after `grace` seconds."""
-        self._stopping = True
-        await asyncio.gather(*(self._drain(name, grace) for name in self._said_hello))
-        for watch in self._watches:
-            watch.cancel()
-        if self._server:
-            self._server.close()
-        self.socket.unlink(missing_ok=True)
+        await _cancel(self._watches)
+        processes = list(self._processes.values())
+        await asyncio.gather(*(each.drain(grace, patient=False) for each in processes))
+        for process in processes:
+            process.forget()
+        await _cancel(self._links)
+        if self._link is not None:
+            self._link.close()
+        link_of(self._state).unlink(missing_ok=True)
+        self._listening.close()
 
-    async def _drain(self, name: str, grace: float) -> None:
-        """End one worker, and wait until it is gone."""
-        writer = self._links.get(name)
-        if writer and not writer.is_closing():
-            writer.write(link.encode(link.Drain(grace)))
-        else:
-            self._signal(name, signal.SIGTERM)
-        try:
-            await asyncio.wait_for(self._ended(name), grace + 2.0)
-        except TimeoutError:
-            log.warning("worker did not end in time, killed", worker=name)
-            self._signal(name, signal.SIGKILL)
-            await self._ended(name)
-        self._pid_file(name).unlink(missing_ok=True)
+    # Processes.
 
-    async def _let_go(self, name: str) -> None:
-        """End a worker of an earlier node that had more of them; its reports are heard first."""
-        self._said_hello[name] = asyncio.Event()
-        if self._left_running(name) is not None and await self._says_hello(name):
-            log.info("worker is not wanted any more", worker=name)
-            await self._drain(name, DISMISSED)
-        else:
-            self._listener.worker_gone(name)
-        self._pid_file(name).unlink(missing_ok=True)
-        del self._said_hello[name]
+    async def _hear(self, process: WorkerProcess) -> WorkerProcess | None:
+        """Wait for the hello of an earlier node's worker; kill one that says nothing."""
+        if process.is_running():
+            try:
+                await asyncio.wait_for(process.said_hello.wait(), TAKE_OVER)
+            except TimeoutError:
+                log.warning("worker of an earlier run does not answer", worker=process.name)
+                process.signal(signal.SIGKILL)
+                await process.ended()
+            else:
+                return process
+        self._gone(process, lost=True)
+        return None
 
-    async def _take_over(self, name: str) -> bool:
-        pid = self._left_running(name)
-        if pid is None or not await self._says_hello(name):
-            if self._pid_file(name).exists():  # killed with its node: nothing is in flight there
-                self._listener.worker_gone(name)
-            return False
-        if _words(pid) != self._command(self._own_names[name]):
-            log.info("worker of an earlier run has other options, replaced", worker=name, pid=pid)
-            await self._drain(name, DISMISSED)
-            return False
-        log.info("worker taken over", worker=name, pid=pid)
-        self._watches.append(asyncio.create_task(self._watch_taken_over(name)))
-        return True
+    def _take_over(self, process: WorkerProcess, places: Collection[str]) -> None:
+        """Let a worker of an earlier node go on, if it is what is wanted."""
+        place = process.place
+        if process.command_line() != self._command(process.name):
+            log.info("worker of an earlier run has other options", worker=process.name)
+        elif place in places and place not in self._serving and not process.draining:
+            log.info("worker taken over", worker=process.name, pid=process.pid)
+            self._serving[place] = process
+            _keep(self._watches, self._watch(process))
 
-    async def _says_hello(self, name: str) -> bool:
-        """Wait for a worker of an earlier node; kill one that says nothing."""
-        try:
-            await asyncio.wait_for(self._said_hello[name].wait(), TAKE_OVER)
-        except TimeoutError:
-            log.warning("worker of an earlier run does not answer, killed", worker=name)
-            self._signal(name, signal.SIGKILL)
-            await self._ended(name)
-            return False
-        return True
-
-    async def _start(self, name: str) -> None:
-        self._said_hello[name].clear()
-        # A session of its own: Ctrl-C in the terminal is for the node, which then drains workers.
-        process = await asyncio.create_subprocess_exec(
-            *self._command(f"{name}.{secrets.token_hex(4)}"),
-            stdin=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    async def _start(self, place: str) -> None:
+        """Start a process that serves at a place from now on; return when it does."""
+        name = new_name(place)
+        listeners = [each.fileno() for each in self._listening.of(place)]
+        command = self._command(name)
+        process = await WorkerProcess.start(self._state, name, command, listeners)
         self._processes[name] = process
-        self._pid_file(name).write_text(str(process.pid))
-        hello = asyncio.create_task(self._said_hello[name].wait())
-        ended = asyncio.create_task(process.wait())
+        hello = asyncio.create_task(process.said_hello.wait())
+        ended = asyncio.create_task(process.ended())
         await asyncio.wait({hello, ended}, return_when=asyncio.FIRST_COMPLETED)
         hello.cancel()
         if ended.done():
-            self._pid_file(name).unlink(missing_ok=True)
-            if ended.result() == BIND_FAILED:
-                raise CannotListen(name)
-            raise RuntimeError(f"router worker {name} ended at its start: {ended.result()}")
+            self._gone(process, lost=False)
+            raise WorkerFailed(f"{name} ended at its start: exit code {ended.result()}")
+        ended.cancel()
         log.info("worker started", worker=name, pid=process.pid)
-        self._watches.append(asyncio.create_task(self._watch(name, ended)))
+        self._serving[place] = process
+        _keep(self._watches, self._watch(process))
 
-    async def _watch(self, name: str, ended: asyncio.Task[int]) -> None:
-        code = await ended
-        await self._replace(name, f"exit code {code}")
-
-    async def _watch_taken_over(self, name: str) -> None:
-        await self._ended(name)
-        await self._replace(name, "it was taken over: exit code unknown")
-
-    async def _replace(self, name: str, how: str) -> None:
-        if self._stopping:
-            return
-        log.error("worker ended, starting another", worker=name, how=how)
-        self._listener.worker_gone(name)
-        while not self._stopping:
-            await asyncio.sleep(RESTART_PAUSE)
+    async def _watch(self, process: WorkerProcess) -> None:
+        """Replace a process that ends while it serves."""
+        served_since = asyncio.get_running_loop().time()
+        code = await process.ended()
+        if self._serving.get(process.place) is not process:
+            return  # it was told to end
+        how = "exit code unknown" if code is None else f"exit code {code}"
+        log.error("worker ended, starting another", worker=process.name, how=how)
+        self._gone(process, lost=True)
+        lived = asyncio.get_running_loop().time() - served_since
+        pause = 0.0 if lived > SOUND_AFTER else RESTART_PAUSE
+        while True:
+            await asyncio.sleep(pause)
+            pause = RESTART_PAUSE
             try:
-                await self._start(name)
+                await self._start(process.place)
                 return
-            except (CannotListen, RuntimeError, OSError) as error:
-                log.error("worker does not start, trying again", worker=name, why=str(error))
+            except (WorkerFailed, OSError) as error:
+                log.error("worker does not start, trying again", why=str(error))
 
-    async def _ended(self, name: str) -> None:
-        if process := self._processes.get(name):
-            await process.wait()
-            return
-        while self._left_running(name) is not None:  # noqa: ASYNC110  (not our child: only its pid tells)
-            await asyncio.sleep(0.1)
+    def _retire(self, process: WorkerProcess, grace: float) -> None:
+        """Let a process finish what it has."""
+        process.draining = True
+        self._listener.retiring(process.name)
+        _keep(self._watches, self._let_go(process, grace))
 
-    def _signal(self, name: str, number: signal.Signals) -> None:
-        process = self._processes.get(name)
-        pid = process.pid if process else self._left_running(name)
-        if pid is not None and not (process and process.returncode is not None):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+    async def _let_go(self, process: WorkerProcess, grace: float) -> None:
+        finished = await process.drain(grace, patient=True)
+        log.info("worker drained", worker=process.name, finished=finished)
+        self._gone(process, lost=not finished)
 
-    def _pid_file(self, name: str) -> Path:
-        return self._state / f"{name}.pid"
+    def _gone(self, process: WorkerProcess, *, lost: bool) -> None:
+        process.forget()
+        self._processes.pop(process.name, None)
+        self._listener.worker_gone(process.name, lost=lost)
 
-    def _left_running(self, name: str) -> int | None:
-        try:
-            pid = int(self._pid_file(name).read_text())
-            words = _words(pid)
-        except (OSError, ValueError):
-            return None
-        # A pid may be another process's by now: ours names its link.
-        return pid if str(self.socket) in words else None
+    # Links.
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        name = ""
+    def _open_link(self) -> None:
+        path = link_of(self._state)
+        path.unlink(missing_ok=True)
+        self._link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._link.setblocking(False)
+        self._link.bind(str(path))
+        path.chmod(0o600)
+        self._link.listen()
+        _keep(self._links, self._accept(self._link))
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            connection, _ = await loop.sock_accept(listener)
+            _keep(self._links, self._serve(connection))
+
+    async def _serve(self, connection: socket.socket) -> None:
+        sockets = await handed_over(connection)
+        reader, writer = await asyncio.open_unix_connection(sock=connection)
+        process = None
         try:
             hello = await link.read_for_node(reader)
-            if not isinstance(hello, link.Hello) or _place(hello.worker) not in self._said_hello:
+            process = self._processes.get(hello.worker) if isinstance(hello, link.Hello) else None
+            if process is None or not isinstance(hello, link.Hello):
                 return
-            name = _place(hello.worker)
-            for message in self._listener.snapshot(hello.instances):
+            if process.place not in self._handed_over:
+                self._handed_over[process.place], sockets = sockets, []
+            process.draining = process.draining or hello.draining
+            for message in self._listener.snapshot(hello.slots):
                 writer.write(link.encode(message))
-            self._links[name] = writer
-            self._own_names[name] = hello.worker
-            self._said_hello[name].set()
-            while True:
-                self._dispatch(name, await link.read_for_node(reader))
+            process.connect(writer)
+            self._listener.linked(process.name, hello)
+            while process.speaks_over(writer):
+                self._dispatch(process.name, await link.read_for_node(reader))
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the worker ended or will be back: its process is watched elsewhere
         except msgspec.DecodeError as error:
-            log.error("worker said what is not a message, link closed", worker=name, why=str(error))
+            worker = process.name if process else "unknown"
+            log.error(
+                "worker said what is not a message, link closed", worker=worker, why=str(error)
+            )
         finally:
-            if self._links.get(name) is writer:
-                del self._links[name]
-                self._listener.unlinked()
+            for each in sockets:
+                each.close()
+            if process is not None and process.speaks_over(writer):
+                process.disconnect()
+                self._listener.unlinked(process.name)
             writer.close()
 
     def _dispatch(self, worker: str, message: link.ToNode) -> None:
         match message:
             case link.Starved():
                 self._listener.starved(worker, message)
+            case link.Returned():
+                self._listener.returned(worker, message)
+            case link.InstanceAside():
+                self._listener.set_aside(worker, message)
             case link.InstanceDrained():
                 self._listener.drained(worker, message)
             case link.InstanceRested():
@@ -309,17 +344,16 @@ class Workers:
                 log.warning("worker said hello twice", worker=message.worker)
 
 
-def _place(worker: str) -> str:
-    return worker.partition(".")[0]
+def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]) -> None:
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
-def _words(pid: int) -> list[str]:
-    """Return a process's command line, nothing if there is no such process."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read().decode(errors="replace").split("\0")[:-1]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def worker_command(

@@ -18,6 +18,7 @@ from windlass.router.endpoint import IDLE_LIMIT, Endpoint
 from windlass.router.endpoint_http2 import Http2Endpoint
 from windlass.router.errors import Problem
 from windlass.router.link import (
+    Grant,
     InstanceDraining,
     InstanceFrozen,
     InstanceGone,
@@ -25,13 +26,14 @@ from windlass.router.link import (
     InstanceReport,
     InstanceRest,
     InstanceUnready,
+    Refuse,
     RevisionReport,
     Routes,
     StartFailed,
     Thaw,
 )
-from windlass.router.pool import SECOND, Pool
-from windlass.router.refusals import waited_in_vain
+from windlass.router.pool import SECOND, Pool, Reason, Refused
+from windlass.router.refusals import too_many, waited_in_vain
 from windlass.router.routes import Table
 from windlass.router.tracing import Ids
 
@@ -47,6 +49,12 @@ class Voice(Protocol):
 
     def starved(self, pool: Pool[Endpoint, Exchange]) -> None:
         """Requests wait for the revision and no slot is free."""
+
+    def returned(self, pool: Pool[Endpoint, Exchange]) -> None:
+        """Slots that the node wanted back were given up."""
+
+    def aside(self, instance: str, *, aside: bool) -> None:
+        """An instance gets no request from here for a while, or does again."""
 
     def drained(self, instance: str) -> None:
         """A draining instance has nothing in flight."""
@@ -72,8 +80,11 @@ class Client(Protocol):
     def is_idle(self) -> bool:
         """Tell whether no request is under way."""
 
-    def drain(self, now: int, until: int) -> None:
-        """Serve no more than what is under way, or begins before `until`."""
+    def drain(self, now: int, until: int, *, patient: bool) -> None:
+        """Serve no more than what is under way, and one request more that begins before `until`.
+
+        `patient`: wait for that one as long as for any; else only if it is likely.
+        """
 
     def abort(self) -> None:
         """Close at once."""
@@ -137,6 +148,10 @@ class Dispatch:
         """A request waits."""
         self._voice.starved(pool)
 
+    def returned(self, pool: Pool[Endpoint, Exchange]) -> None:
+        """A slot that the node wanted back is free."""
+        self._voice.returned(pool)
+
     def drained(self, endpoint: Endpoint) -> None:
         """The last request of a draining instance ended."""
         if not endpoint.gone:
@@ -157,6 +172,7 @@ class Dispatch:
             pool.close(endpoint)
             standing.set_aside(now)
             self._aside.add(endpoint)
+            self._voice.aside(endpoint.id, aside=True)
             seconds = (standing.aside_until - now) // SECOND
             log.warning("set aside", instance=endpoint.id, seconds=seconds, reason=reason)
         return others
@@ -168,9 +184,9 @@ class Dispatch:
         for route in routes.revisions:
             pool = self.pools.get(route.name)
             if pool is None:
-                self.pools[route.name] = Pool(route, now)
+                self.pools[route.name] = Pool(route, now, routes.workers)
             else:
-                pool.configure(route)
+                pool.configure(route, routes.workers)
         self._table = Table(routes, self._domains)
         current = {route.name for route in routes.revisions}
         for name, pool in list(self.pools.items()):
@@ -179,7 +195,7 @@ class Dispatch:
                 del self.pools[name]
 
     def add_instance(self, message: InstanceReady, now: int) -> None:
-        """Give a ready instance requests, first those that wait."""
+        """Let a ready instance get requests, on the slots that are leased."""
         route = message.instance
         pool = self.pools.get(route.revision)
         if pool is None:
@@ -189,17 +205,51 @@ class Dispatch:
         if endpoint is None:
             kind = Http2Endpoint if pool.route.protocol == "h2c" else Endpoint
             endpoint = self._endpoints[route.id] = kind(route)
-            endpoint.added = now
             tickets = pool.add(endpoint, now)
         else:
             # The node knows best: one that drains here may be one that a new node took over.
             endpoint.draining = False
-            self._aside.discard(endpoint)
+            self._readmit(endpoint)
             self._at_rest.pop(endpoint, None)
             endpoint.standing.come_back()
             tickets = pool.open(endpoint, now)
         for ticket in tickets:
             ticket.grant(endpoint, now)
+        if pool.returned:
+            self.returned(pool)
+
+    def lease(self, message: Grant, now: int) -> None:
+        """Take more slots of an instance, and give them to those who wait."""
+        endpoint = self._endpoints.get(message.instance)
+        if endpoint is not None and not endpoint.gone:
+            pool = self.pools[endpoint.route.revision]
+            for ticket in pool.lease(endpoint, message.slots, now):
+                ticket.grant(endpoint, now)
+            if pool.queue and endpoint in self._aside:
+                self.starved(pool)  # the node did not know: those who wait need another one's slots
+            if pool.returned:
+                self.returned(pool)
+
+    def keep_leases(self) -> None:
+        """Give nothing back while the node is away."""
+        for pool in self.pools.values():
+            pool.keep_leases()
+
+    def refuse(self, message: Refuse, now: int) -> None:
+        """Answer those who waited last: all workers together have as many as are allowed."""
+        pool = self.pools.get(message.revision)
+        if pool is not None:
+            problem = too_many(Refused(Reason.AT_LIMIT, pool.route.max_instances), pool.route)
+            for ticket in pool.dismiss(now, message.requests):
+                ticket.refuse(problem, now)
+
+    def leases(self) -> dict[str, int]:
+        """Return the slots that are leased, by instance that is not gone."""
+        return {name: one.slots for name, one in self._endpoints.items() if not one.gone}
+
+    def set_aside(self) -> tuple[str, ...]:
+        """Return the instances that get no request for a while."""
+        return tuple(endpoint.id for endpoint in self._aside)
 
     def withhold_instance(self, message: InstanceUnready) -> None:
         """Give an instance no new request until it is ready again."""
@@ -244,8 +294,13 @@ class Dispatch:
 
     def _close(self, endpoint: Endpoint) -> None:
         self.pools[endpoint.route.revision].close(endpoint)
-        self._aside.discard(endpoint)
+        self._readmit(endpoint)
         self._at_rest.pop(endpoint, None)
+
+    def _readmit(self, endpoint: Endpoint) -> None:
+        if endpoint in self._aside:
+            self._aside.discard(endpoint)
+            self._voice.aside(endpoint.id, aside=False)
 
     def drain_instance(self, message: InstanceDraining) -> None:
         """Give an instance no new request; say so when it has none."""
@@ -271,7 +326,7 @@ class Dispatch:
         pool = self.pools.get(message.revision)
         if pool is not None:
             problem = Problem(503, "start-failed", f"No instance could start: {message.reason}")
-            for ticket in pool.dismiss(now):
+            for ticket in pool.dismiss(now, len(pool.queue)):
                 ticket.refuse(problem, now)
 
     # For the worker's clock.
@@ -288,10 +343,13 @@ class Dispatch:
         for endpoint in self._endpoints.values():
             endpoint.close_idle(now - IDLE_LIMIT)
         for endpoint in [one for one in self._aside if one.standing.aside_until <= now]:
-            self._aside.discard(endpoint)
+            self._readmit(endpoint)
             endpoint.standing.come_back()
-            for ticket in self.pools[endpoint.route.revision].open(endpoint, now):
+            pool = self.pools[endpoint.route.revision]
+            for ticket in pool.open(endpoint, now):
                 ticket.grant(endpoint, now)
+            if pool.returned:
+                self.returned(pool)
 
     def _close_idle_clients(self, count: int) -> None:
         """Make room for others: close the connections that would time out first."""
@@ -313,15 +371,11 @@ class Dispatch:
                 del self._endpoints[endpoint.id]
         return revisions, instances
 
-    def known_instances(self) -> tuple[str, ...]:
-        """Return the ids of the instances that are not gone."""
-        return tuple(name for name, endpoint in self._endpoints.items() if not endpoint.gone)
-
-    def drain(self, now: int, until: int) -> None:
+    def drain(self, now: int, until: int, *, patient: bool) -> None:
         """Let each client finish what is under way."""
         self.draining = True
         for client in list(self.clients):
-            client.drain(now, until)
+            client.drain(now, until, patient=patient)
         self._note_empty()
 
     def forget_client(self, client: Client) -> None:

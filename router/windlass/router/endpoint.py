@@ -32,12 +32,11 @@ FRESH: Final = SECOND
 class Endpoint(Instance):
     """An instance with its connections."""
 
-    __slots__ = ("added", "connecting", "connections", "gone", "idle", "route", "standing")
+    __slots__ = ("connecting", "connections", "gone", "idle", "route", "standing")
 
     def __init__(self, route: InstanceRoute) -> None:
         super().__init__(route.id)
         self.route = route
-        self.added = 0  # moment at which it was ready
         self.connections: set[UpstreamConnection] = set()
         self.idle: dict[UpstreamConnection, None] = {}  # a stack: the last used is used next
         self.connecting: dict[Exchange, asyncio.Task[None]] = {}

@@ -228,6 +228,8 @@ class Exchange(ABC):
             ticket = pool.give_back(endpoint, now)
         if ticket is not None:
             ticket.grant(endpoint, now)
+        elif pool.returned:
+            self.dispatch.returned(pool)
         elif endpoint.draining and not endpoint.in_flight:
             self.dispatch.drained(endpoint)
 

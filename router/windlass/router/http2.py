@@ -49,7 +49,7 @@ class ClientSession(Session):
         self._end_idle_at(now + IDLE_TIME)
         self.dispatch.clients.add(self)
         if self.dispatch.draining:
-            self.drain(now, now + DRAIN_TIME)
+            self.drain(now, now + DRAIN_TIME, patient=True)
 
     def on_event(self, event: Event, now: int) -> None:
         """Take what the client sent."""
@@ -159,7 +159,7 @@ class ClientSession(Session):
         """Tell whether no request is under way."""
         return not self.streams
 
-    def drain(self, now: int, until: int) -> None:
+    def drain(self, now: int, until: int, *, patient: bool) -> None:
         """Say that the connection ends, serve what comes until the client has seen it."""
         if self._ending or self.ended:
             return
@@ -167,7 +167,7 @@ class ClientSession(Session):
         self.send_goaway(ALL_STREAMS)
         if not self.streams:
             recent = self._last_begun > now - DRAIN_TIME
-            self._end_idle_at(min(until, now + DRAIN_TIME) if recent else now)
+            self._end_idle_at(min(until, now + DRAIN_TIME) if recent or patient else now)
 
     def on_goaway(self, last: int, code: int) -> None:
         """The client begins no more: what is under way is finished."""

@@ -70,12 +70,39 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True, tag="routes"):
     revisions: tuple[RevisionRoute, ...]
     domains: tuple[str, ...] = ("localhost",)  # NAME.DOMAIN routes to the service NAME
     default_service: str = ""  # serves hosts that match none
+    workers: int = 1  # that share targets and queues, each an equal part
 
 
 class InstanceReady(msgspec.Struct, frozen=True, tag="instance_ready"):
-    """Give it requests."""
+    """It may get requests, as many at once as slots are leased to the worker."""
 
     instance: InstanceRoute
+
+
+class Grant(msgspec.Struct, frozen=True, tag="grant"):
+    """So many more slots of an instance are leased to the worker."""
+
+    instance: str
+    slots: int
+
+
+class Recall(msgspec.Struct, frozen=True, kw_only=True, tag="recall"):
+    """Give back so many slots more of a revision: another worker's requests wait.
+
+    Those that are free at once, in the answer; the others when they are and nobody waits for them
+    here, but the first `ahead` of them in any case.
+    """
+
+    revision: str
+    slots: int
+    ahead: int = 0
+
+
+class Refuse(msgspec.Struct, frozen=True, tag="refuse"):
+    """Answer so many of those that began to wait last with 429: no slot will be theirs."""
+
+    revision: str
+    requests: int
 
 
 class InstanceDraining(msgspec.Struct, frozen=True, tag="instance_draining"):
@@ -137,9 +164,14 @@ class Acknowledge(msgspec.Struct, frozen=True, tag="acknowledge"):
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
-    """Accept no new connection, finish what is under way within `grace` seconds, report, end."""
+    """Accept no new connection, finish what is under way within `grace` seconds, report, end.
+
+    `patient`: another worker has taken over, there is time. A connection on which nothing is under
+    way is not closed, since its next request may be on its way: that one is the last.
+    """
 
     grace: float
+    patient: bool = False
 
 
 ToWorker = (
@@ -148,6 +180,9 @@ ToWorker = (
     | InstanceUnready
     | InstanceRest
     | InstanceFrozen
+    | Grant
+    | Recall
+    | Refuse
     | InstanceDraining
     | InstanceGone
     | StartFailed
@@ -164,7 +199,9 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
 
     worker: str  # same name for as long as the process lives
     pid: int
-    instances: tuple[str, ...] = ()  # instances it still knows from before
+    slots: dict[str, int] = {}  # those leased to it, by instance it still knows from before
+    aside: tuple[str, ...] = ()  # instances that get no request from it for a while
+    draining: bool = False  # it accepts no connection any more
 
 
 class Starved(msgspec.Struct, frozen=True, kw_only=True, tag="starved"):
@@ -176,6 +213,25 @@ class Starved(msgspec.Struct, frozen=True, kw_only=True, tag="starved"):
     revision: str
     queued: int
     in_flight: int
+    granted: int = 0  # slots that the worker heard of since its Hello
+
+
+class Returned(msgspec.Struct, frozen=True, kw_only=True, tag="returned"):
+    """Slots of a revision that are the worker's no more; `answer`: the first word to a Recall."""
+
+    revision: str
+    slots: tuple[tuple[str, int], ...]  # (instance, slots)
+    queued: int  # now
+    in_flight: int  # now
+    granted: int  # as in Starved
+    answer: bool = False
+
+
+class InstanceAside(msgspec.Struct, frozen=True, tag="instance_aside"):
+    """It fails, so it gets no request from this worker for a while; or it does again."""
+
+    instance: str
+    aside: bool
 
 
 class InstanceDrained(msgspec.Struct, frozen=True, tag="instance_drained"):
@@ -250,6 +306,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
 ToNode = (
     Hello
     | Starved
+    | Returned
+    | InstanceAside
     | InstanceDrained
     | InstanceRested
     | InstanceWoken
@@ -257,6 +315,9 @@ ToNode = (
     | Report
 )
 
+# Environment of a worker: the descriptors of the listening sockets that it inherits. It hands them
+# over with the first bytes of each link (SCM_RIGHTS), so that a new node has them, too.
+LISTENERS = "WINDLASS_LISTENERS"
 MAX_MESSAGE = 64 * 1024**2  # bytes; a longer length is a broken peer, not a message
 _LENGTH = struct.Struct(">I")
 _encoder = msgspec.msgpack.Encoder()

@@ -161,12 +161,15 @@ class PacedConnection(Exchange, asyncio.Protocol):
         """Tell whether no request is under way."""
         return self.pool is None
 
-    def drain(self, now: int, until: int) -> None:
+    def drain(self, now: int, until: int, *, patient: bool) -> None:
         """Close if nothing is under way, else after it."""
         self._keep = False
         if self._state == AWAITS_HEAD and not self._buffer:
+            # Its next request may be on its way: serve that one too.
             used_just_now = self.deadline - IDLE_TIME > now - SECOND
-            if used_just_now:  # its next request may be on its way: serve that one too
+            if patient:
+                self.deadline = min(until, self.deadline)
+            elif used_just_now:
                 self.deadline = min(until, now + SECOND)
             else:
                 self._transport.close()

@@ -1,7 +1,8 @@
 """A revision's slots and the queue before them: who gets which slot, first come first served.
 
-Every operation is O(1) (or O(requests it moves)) and takes the moment in nanoseconds; connections,
-clocks and the link are not known here.
+The slots are those that the node has leased to this worker. Every operation is O(1) (or O(requests
+and slots it moves)) and takes the moment in nanoseconds; connections, clocks and the link are not
+known here.
 """
 
 from __future__ import annotations
@@ -45,13 +46,15 @@ class Refused(Exception):
 class Instance:
     """An instance as its pool sees it."""
 
-    __slots__ = ("counts", "draining", "id", "in_flight", "open")
+    __slots__ = ("added", "counts", "draining", "id", "in_flight", "open", "slots")
 
-    def __init__(self, instance_id: str) -> None:
+    def __init__(self, instance_id: str, slots: int = 0) -> None:
         self.id = instance_id
+        self.slots = slots  # leased: the most requests that may be in flight there from here
         self.in_flight = 0
-        self.open = False  # may get requests: in a bucket of its pool
+        self.open = False  # may get requests: in a bucket of its pool while it has a slot free
         self.draining = False
+        self.added = 0  # moment at which it was ready
         self.counts = InstanceCounts()
 
 
@@ -62,50 +65,69 @@ TicketT = TypeVar("TicketT")
 class Pool(Generic[InstanceT, TicketT]):
     """The ready instances of one revision, and the requests that wait for a slot on them.
 
-    Open instances lie in buckets by their in-flight, and one integer has a bit set for each bucket
-    that is not empty, so that the fullest and the emptiest are found without a search.
+    Open instances with a free slot lie in buckets by their in-flight, and one integer has a bit set
+    for each bucket that is not empty, so that the fullest and the emptiest are found without a
+    search.
     """
 
     __slots__ = (
         "_buckets",
         "_concurrency",
         "_filled",
-        "_free",
+        "_shut",
         "_target",
         "_warm_since",
+        "_workers",
+        "ahead",
         "budget",
         "counts",
+        "granted",
         "instances",
         "max_body",
         "queue",
         "queue_limit",
+        "recalled",
         "resting",
+        "returned",
         "route",
         "session_affinity",
         "timeout",
     )
 
-    def __init__(self, route: RevisionRoute, now: int) -> None:
+    def __init__(self, route: RevisionRoute, now: int, workers: int = 1) -> None:
         self.counts = RevisionCounts(route.shadow_concurrency, now)
         self.budget = RetryBudget()
         self.instances: dict[str, InstanceT] = {}
         self.queue: OrderedDict[TicketT, int] = OrderedDict()  # ticket -> moment it began to wait
-        # Frozen instances, the last one frozen at the end, each with what lets it run on.
-        self.resting: dict[InstanceT, Callable[[], None]] = {}
+        # Frozen instances, each with what lets it run on: those without a slot in front, the last
+        # one frozen at the end.
+        self.resting: OrderedDict[InstanceT, Callable[[], None]] = OrderedDict()
         self._concurrency = 1 if route.mode is Mode.LAMBDA else route.concurrency
-        self._buckets: list[dict[InstanceT, None]] = [{} for _ in range(self._concurrency + 1)]
+        self._buckets: list[dict[InstanceT, None]] = [{} for _ in range(self._concurrency)]
         self._filled = 0  # bit n: bucket n is not empty
-        self._free = (1 << self._concurrency) - 1  # bits of buckets that still have a slot
+        self._shut: dict[InstanceT, None] = {}  # those that get no new request at the moment
         self._warm_since = 0  # moment of the last step from no instance to one
-        self.configure(route)
+        self.granted = 0  # slots, since the node was told what is leased
+        # Slots that the node wants back and that were in use; of them, those that go back before
+        # anyone who waits here gets one.
+        self.recalled = 0
+        self.ahead = 0
+        self.returned: dict[InstanceT, int] = {}  # slots given back, and not said yet
+        self.configure(route, workers)
 
-    def configure(self, route: RevisionRoute) -> None:
-        """Take new limits. A revision's concurrency is fixed for its life and stays."""
+    def configure(self, route: RevisionRoute, workers: int = 1) -> None:
+        """Take new limits. A revision's concurrency is fixed for its life and stays.
+
+        What is allowed to all workers together (an instance's target, the queue) is divided by
+        their number; slots are leased as they are needed.
+        """
         self.route = route
         self.max_body = route.max_body
         self.session_affinity = route.session_affinity
         self.timeout = int(route.timeout * SECOND)
-        self._target = (1 << min(max(route.target, 0), self._concurrency)) - 1
+        self._workers = workers
+        target = -(-min(max(route.target, 0), self._concurrency) // workers)
+        self._target = (1 << target) - 1
         self._limit_queue()
 
     def acquire(self, ticket: TicketT, now: int) -> InstanceT | None:
@@ -130,7 +152,7 @@ class Pool(Generic[InstanceT, TicketT]):
         The instance to `avoid` is chosen only if no other one has a free slot.
         """
         instance = None
-        if avoid is not None and avoid.open:
+        if avoid is not None and avoid.open and avoid.in_flight < avoid.slots:
             self._leave_bucket(avoid)
             instance = self._take(now)
             self._enter_bucket(avoid)
@@ -146,9 +168,9 @@ class Pool(Generic[InstanceT, TicketT]):
     def prefer(self, name: str, now: int) -> InstanceT | None:
         """Return an instance by its name, with a slot on it taken, None: it has none free."""
         instance = self.instances.get(name)
-        if instance in self.resting:
+        if instance is not None and instance.slots and instance in self.resting:
             self._wake(instance)
-        if instance is None or not instance.open or instance.in_flight >= self._concurrency:
+        if instance is None or not instance.open or instance.in_flight >= instance.slots:
             return None
         self._leave_bucket(instance)
         self._occupy(instance, now)
@@ -163,7 +185,7 @@ class Pool(Generic[InstanceT, TicketT]):
         """As release, for a request that never reached the instance: it is not counted."""
         counts = self.counts
         counts.advance(now)
-        if self.queue and instance.open:
+        if self.queue and instance.open and not self.ahead:
             counts.queued -= 1
             ticket, since = self.queue.popitem(last=False)
             if since < self._warm_since:
@@ -171,11 +193,14 @@ class Pool(Generic[InstanceT, TicketT]):
             return ticket
         counts.in_flight -= 1
         if instance.open:
-            self._leave_bucket(instance)
+            if instance.in_flight < instance.slots:
+                self._leave_bucket(instance)
             instance.in_flight -= 1
             self._enter_bucket(instance)
         else:
             instance.in_flight -= 1
+        if self.recalled:
+            self._give_up(instance, 1)
         if not instance.in_flight:
             instance.counts.end_busy(now)
         return None
@@ -184,27 +209,21 @@ class Pool(Generic[InstanceT, TicketT]):
         """Take a ready instance; return the tickets, in their order, that get a slot on it."""
         if not self.instances:
             self._warm_since = now
+        instance.added = now
         self.instances[instance.id] = instance
         self._limit_queue()
-        return self.open(instance, now, cold=True)
+        return self.open(instance, now)
 
-    def open(self, instance: InstanceT, now: int, *, cold: bool = False) -> list[TicketT]:
+    def open(self, instance: InstanceT, now: int) -> list[TicketT]:
         """Let a known instance get requests (again); return the tickets that get a slot on it."""
         if instance.open or instance.draining:
             return []
         self.resting.pop(instance, None)
         instance.open = True
-        self._enter_bucket(instance)
-        tickets = []
-        while self.queue and instance.in_flight < self._concurrency:
-            self._leave_bucket(instance)
-            ticket, since = self.queue.popitem(last=False)
-            self._occupy(instance, now)
-            self.counts.queued -= 1
-            if cold or since < self._warm_since:
-                self.counts.cold_starts.append(now - since)
-            tickets.append(ticket)
-        return tickets
+        self._shut.pop(instance, None)
+        if instance.in_flight < instance.slots:
+            self._enter_bucket(instance)
+        return self._serve_queue(instance, now)
 
     def rest(self, instance: InstanceT) -> bool:
         """Close the instance so that it can be frozen; False: it is in use, or closed already."""
@@ -218,18 +237,21 @@ class Pool(Generic[InstanceT, TicketT]):
 
         That is now if requests wait: the tickets are returned that get a slot on it.
         """
-        if self.queue:
+        if self.queue and instance.slots:
             thaw()
             return self.open(instance, now)
         self.resting[instance] = thaw
+        self.resting.move_to_end(instance, last=bool(instance.slots))
         return []
 
     def close(self, instance: InstanceT) -> None:
         """Give the instance no new request; those it has go on."""
         self.resting.pop(instance, None)
         if instance.open:
-            self._leave_bucket(instance)
+            if instance.in_flight < instance.slots:
+                self._leave_bucket(instance)
             instance.open = False
+            self._shut[instance] = None
 
     def drain(self, instance: InstanceT) -> None:
         """Close the instance for good."""
@@ -239,8 +261,46 @@ class Pool(Generic[InstanceT, TicketT]):
     def remove(self, instance: InstanceT) -> None:
         """Forget an instance; what is still in flight there is released as ever."""
         self.drain(instance)
+        self._shut.pop(instance, None)
         self.instances.pop(instance.id, None)
         self._limit_queue()
+
+    def lease(self, instance: InstanceT, slots: int, now: int) -> list[TicketT]:
+        """Take so many more slots of an instance; return the tickets that get one of them."""
+        self.granted += slots
+        was_full = instance.in_flight == instance.slots
+        instance.slots += slots
+        if instance.open and was_full and slots:
+            self._enter_bucket(instance)
+            return self._serve_queue(instance, now)
+        tickets: list[TicketT] = []
+        if instance in self.resting and slots:
+            tickets = self.freeze(instance, self.resting.pop(instance), now)
+        if self.recalled:
+            self._give_up(instance, slots)
+        return tickets
+
+    def recall(self, slots: int, ahead: int) -> None:
+        """Give back so many slots: those that are free now, the others when nobody waits for them.
+
+        The first `ahead` of them go back even before those who wait here. Of an instance's free
+        slots half go along, so that the one who asks need not ask for each.
+        """
+        self.recalled += slots
+        self.ahead += ahead
+        while self.recalled and self._filled:
+            fullest = self._buckets[self._filled.bit_length() - 1]
+            instance = next(iter(fullest))  # so that idle ones stay idle at the others, too
+            free = instance.slots - instance.in_flight
+            self._give_up(instance, max(self.recalled, (free + 1) // 2))
+        if self.recalled:
+            for instance in self._shut:
+                self._give_up(instance, self.recalled)
+
+    def keep_leases(self) -> None:
+        """Give nothing back: the node is away, and asks again when it is back."""
+        self.recalled = self.ahead = self.granted = 0
+        self.returned.clear()
 
     def cancel(self, ticket: TicketT, now: int) -> None:
         """Take a ticket out of the queue: its client is gone."""
@@ -257,20 +317,23 @@ class Pool(Generic[InstanceT, TicketT]):
             expired.append(self._pop_waiting(now))
         return expired
 
-    def dismiss(self, now: int) -> list[TicketT]:
-        """Take out and return all waiting tickets."""
-        return [self._pop_waiting(now) for _ in range(len(self.queue))]
+    def dismiss(self, now: int, count: int) -> list[TicketT]:
+        """Take out and return so many of the waiting tickets, those that came last."""
+        waiting = min(count, len(self.queue))
+        return [self._pop_waiting(now, last=True) for _ in range(waiting)][::-1]
 
     def report(self, now: int) -> RevisionReport | None:
         """Return what happened since the last report, None if nothing did."""
         return self.counts.report(self.route.name, now)
 
     def _take(self, now: int) -> InstanceT | None:
-        if self.resting and not self._filled & self._free & (self._target | 1):
+        if self.resting and not self._filled & (self._target | 1):
             # None is idle, nor fit to take one more: then one at rest is the best, as it would be
             # if it were not frozen.
-            self._wake(next(reversed(self.resting)))
-        free = self._filled & self._free
+            last = next(reversed(self.resting))
+            if last.slots:
+                self._wake(last)
+        free = self._filled
         if not free:
             return None
         below = free & self._target
@@ -283,10 +346,39 @@ class Pool(Generic[InstanceT, TicketT]):
         return instance
 
     def _wake(self, instance: InstanceT) -> None:
-        """Thaw and open an instance while nobody waits."""
+        """Thaw and open an instance with a free slot while nobody waits."""
         self.resting.pop(instance)()
+        self._shut.pop(instance, None)
         instance.open = True
         self._enter_bucket(instance)
+
+    def _serve_queue(self, instance: InstanceT, now: int) -> list[TicketT]:
+        """Give an open instance's free slots to those who wait, then to the node if it asks."""
+        tickets = []
+        while self.queue and instance.in_flight < instance.slots:
+            self._leave_bucket(instance)
+            ticket, since = self.queue.popitem(last=False)
+            self._occupy(instance, now)
+            self.counts.queued -= 1
+            if since < instance.added or since < self._warm_since:
+                self.counts.cold_starts.append(now - since)
+            tickets.append(ticket)
+        if self.recalled:
+            self._give_up(instance, self.recalled)
+        return tickets
+
+    def _give_up(self, instance: InstanceT, most: int) -> None:
+        """Lower the lease of an instance by what is free, at most; the node is to be told."""
+        slots = min(most, instance.slots - instance.in_flight)
+        if slots:
+            instance.slots -= slots
+            if instance.open and instance.in_flight == instance.slots:
+                self._leave_bucket(instance)
+            if not instance.slots and instance in self.resting:
+                self.resting.move_to_end(instance, last=False)
+            self.returned[instance] = self.returned.get(instance, 0) + slots
+            self.recalled = max(self.recalled - slots, 0)
+            self.ahead = max(self.ahead - slots, 0)
 
     def _wait(self, ticket: TicketT, now: int) -> None:
         counts = self.counts
@@ -299,10 +391,10 @@ class Pool(Generic[InstanceT, TicketT]):
         counts.queued += 1
         self.queue[ticket] = now
 
-    def _pop_waiting(self, now: int) -> TicketT:
+    def _pop_waiting(self, now: int, *, last: bool = False) -> TicketT:
         self.counts.advance(now)
         self.counts.queued -= 1
-        return self.queue.popitem(last=False)[0]
+        return self.queue.popitem(last)[0]
 
     def _occupy(self, instance: InstanceT, now: int) -> None:
         """Give a slot of an open instance that is in no bucket, and put it into its bucket."""
@@ -314,7 +406,8 @@ class Pool(Generic[InstanceT, TicketT]):
         if not instance.in_flight:
             instance.counts.begin_busy(now)
         instance.in_flight += 1
-        self._enter_bucket(instance)
+        if instance.in_flight < instance.slots:
+            self._enter_bucket(instance)
 
     def _enter_bucket(self, instance: InstanceT) -> None:
         self._buckets[instance.in_flight][instance] = None
@@ -329,4 +422,5 @@ class Pool(Generic[InstanceT, TicketT]):
     def _limit_queue(self) -> None:
         # From zero, the queue must hold what the revision may grow to serve at once.
         instances = max(QUEUE_PER_SLOT * max(len(self.instances), 1), self.route.max_instances)
-        self.queue_limit = min(self._concurrency * instances, MAX_QUEUE)
+        limit = min(self._concurrency * instances, MAX_QUEUE)
+        self.queue_limit = -(-limit // self._workers)

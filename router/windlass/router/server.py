@@ -30,6 +30,7 @@ from windlass.router.affinity import Affinity
 from windlass.router.descriptors import for_clients, raise_limit
 from windlass.router.dispatch import Dispatch
 from windlass.router.http1 import ClientConnection
+from windlass.router.link import LISTENERS
 from windlass.router.node_link import NodeLink
 from windlass.router.pool import SECOND
 from windlass.router.tls import CertificateFault, Certificates
@@ -45,6 +46,7 @@ INTERVAL = 0.25  # seconds between reports, and between looks at deadlines
 GRACE = 10.0  # seconds for requests under way when told to end by a signal
 NODE_AWAY_LIMIT = 60.0  # seconds without the node after which the worker ends
 HANDSHAKE_TIME = 10.0  # seconds for a client to finish TLS's handshake
+ACCEPT_TIME = 1.0  # seconds in which a connection that was accepted is surely noted
 # Bytes that the kernel takes for a client and has not sent: without it, megabytes for each one that
 # does not read. What is on its way is not limited.
 MAX_UNSENT = 128 * 1024
@@ -60,7 +62,8 @@ class Worker:
         """Prepare a worker for the node at the Unix socket `link`; needs a running loop."""
         self.link = NodeLink(link, name)
         self.dispatch = Dispatch(self.link, tuple(domains))
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
+        self._settling = 0.0  # seconds until what was accepted last is among the clients
         self._draining: asyncio.Task[None] | None = None
         self._finished = asyncio.Event()
 
@@ -71,19 +74,34 @@ class Worker:
             OSError: the address cannot be had.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: ClientConnection(self.dispatch),
-            host,
-            port,
-            backlog=BACKLOG,
-            ssl=certificates.context if certificates else None,
-            ssl_handshake_timeout=HANDSHAKE_TIME if certificates else None,
-        )
-        for listener in self._server.sockets:  # those that it accepts inherit it
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        sockets = [
+            socket.create_server(address[:2], family=family, backlog=BACKLOG)
+            for family, _, _, _, address in dict.fromkeys(found)
+        ]
+        return await self.serve(sockets, certificates)
+
+    async def serve(
+        self, sockets: Sequence[socket.socket], certificates: Certificates | None = None
+    ) -> int:
+        """Accept clients on sockets that listen; return the port."""
+        loop = asyncio.get_running_loop()
+        self.link.listeners = tuple(sockets)
+        for listener in sockets:
+            # Those that it accepts inherit it.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
-        bound: int = self._server.sockets[0].getsockname()[1]
-        log.info("listening", host=host, port=bound, router=compiled.describe())
-        return bound
+            server = await loop.create_server(
+                lambda: ClientConnection(self.dispatch),
+                sock=listener,
+                backlog=BACKLOG,
+                ssl=certificates.context if certificates else None,
+                ssl_handshake_timeout=HANDSHAKE_TIME if certificates else None,
+            )
+            self._servers.append(server)
+        self._settling = HANDSHAKE_TIME if certificates else ACCEPT_TIME
+        host, port = sockets[0].getsockname()[:2]
+        log.info("listening", host=host, port=port, router=compiled.describe())
+        return int(port)
 
     async def run(self) -> None:
         """Serve until drained."""
@@ -98,10 +116,14 @@ class Worker:
         link.cancel()
         await asyncio.wait([link])
 
-    def drain(self, grace: float) -> None:
-        """Begin to end: finish what is under way, at most `grace` seconds long."""
+    def drain(self, grace: float, *, patient: bool = False) -> None:
+        """Begin to end: finish what is under way, at most `grace` seconds long.
+
+        `patient`: another worker accepts connections already, so clients are given the time to
+        notice that theirs ends.
+        """
         if self._draining is None:
-            self._draining = asyncio.create_task(self._finish(grace))
+            self._draining = asyncio.create_task(self._finish(grace, patient=patient))
 
     def _tick(self) -> None:
         self.dispatch.sweep(monotonic_ns())
@@ -114,19 +136,21 @@ class Worker:
                 log.warning("the node is away: ending", seconds=NODE_AWAY_LIMIT)
             self.drain(grace=3600.0)  # no request may take longer
 
-    async def _finish(self, grace: float) -> None:
+    async def _finish(self, grace: float, *, patient: bool) -> None:
         try:
-            await self._drain_clients(grace)
+            await self._drain_clients(grace, patient=patient)
         finally:
             self._finished.set()
 
-    async def _drain_clients(self, grace: float) -> None:
+    async def _drain_clients(self, grace: float, *, patient: bool) -> None:
         dispatch = self.dispatch
         log.info("draining", clients=len(dispatch.clients), grace=grace)
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         now = monotonic_ns()
-        dispatch.drain(now, now + int(grace * SECOND))
+        dispatch.drain(now, now + int(grace * SECOND), patient=patient)
+        if patient:
+            await asyncio.sleep(self._settling)
         try:
             async with asyncio.timeout(grace):
                 await dispatch.emptied.wait()
@@ -155,7 +179,11 @@ async def serve(options: argparse.Namespace) -> int:
         if options.tls_cert:
             certificates = Certificates(list(zip(options.tls_cert, options.tls_key, strict=True)))
             loop.add_signal_handler(signal.SIGHUP, certificates.reload)
-        await worker.listen(host.strip("[]"), int(port), certificates)
+        if inherited := os.environ.get(LISTENERS):
+            sockets = [socket.socket(fileno=int(number)) for number in inherited.split(",")]
+            await worker.serve(sockets, certificates)
+        else:
+            await worker.listen(host.strip("[]"), int(port), certificates)
     except CertificateFault as fault:
         print(f"windlass: cannot serve TLS: {fault}", file=sys.stderr)
         return CANNOT_LISTEN

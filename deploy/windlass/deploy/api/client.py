@@ -26,6 +26,7 @@ from windlass.deploy.api.schema import (
     NowView,
     Problem,
     Progress,
+    ReloadView,
     ServiceView,
     SharesView,
     StandbyView,
@@ -84,6 +85,11 @@ class Client:
     async def status(self) -> StatusView:
         """Return how the platform runs."""
         return await self._get("/api/v1/status", StatusView)
+
+    async def reload(self) -> ReloadView:
+        """Replace the router workers."""
+        async with self._request("POST", "/api/v1/reload") as response:
+            return _decode(await response.read(), ReloadView, self.server)
 
     async def services(self) -> list[ServiceView]:
         """Return all services."""

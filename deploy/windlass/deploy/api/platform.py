@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         OverviewView,
         Problem,
         Progress,
+        ReloadView,
         ServiceView,
         SharesView,
         StandbyView,
@@ -177,6 +178,13 @@ class Platform(Protocol):
 
         Raises:
             Refused: there is none (404).
+        """
+
+    async def reload(self) -> ReloadView:
+        """Replace the router workers one by one; no request is lost.
+
+        Raises:
+            Refused: a new worker does not come up (503); the old ones serve on.
         """
 
     async def metrics(self) -> bytes:

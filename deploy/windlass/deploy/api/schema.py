@@ -326,6 +326,12 @@ class TimelineView(msgspec.Struct, frozen=True, kw_only=True):
     resolution: float = 0.0  # seconds; 0: exact
 
 
+class ReloadView(msgspec.Struct, frozen=True, kw_only=True):
+    """The router workers that serve since a reload."""
+
+    workers: tuple[str, ...]
+
+
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     """The platform itself."""
 

@@ -54,6 +54,7 @@ def make_app(platform: Platform, names: Collection[str] = ()) -> web.Application
             web.get("/healthz", health),
             web.get("/metrics", metrics),
             web.get("/api/v1/status", _asked(lambda platform: platform.status())),
+            web.post("/api/v1/reload", _asked(lambda platform: platform.reload())),
             web.get("/api/v1/services", _asked(lambda platform: platform.services())),
             web.post("/api/v1/services", deploy),
             web.post("/api/v1/apply", apply),

@@ -8,6 +8,7 @@ import click
 
 COMMANDS = {
     "up": "Start the platform.",
+    "reload": "Replace the router's workers, losing no request.",
     "deploy": "Deploy a container image, or a command line, as a service.",
     "apply": "Make a service what a Knative or Cloud Run manifest says.",
     "services": "List, describe, route and delete services.",

@@ -61,6 +61,14 @@ def _address(ctx: click.Context, param: click.Parameter, value: str) -> ListenAd
 )
 @click.option("--default-service", default="", metavar="NAME", help="Serves all other hosts.")
 @click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Router processes that share the work: one for each core that is to serve.",
+)
+@click.option(
     "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @click.option(
@@ -109,6 +117,7 @@ def command(
     state: Path,
     domain: str,
     default_service: str,
+    workers: int,
     log_format: LogFormat,
     access_log: AccessLog,
     server_timing: bool,
@@ -131,6 +140,7 @@ def command(
         state=state,
         domain=domain,
         default_service=default_service,
+        workers=workers,
         log_format=log_format,
         access_log=access_log,
         server_timing=server_timing,

@@ -1,0 +1,486 @@
+"""Leases: by examples, and with real pools behind links that deliver whenever they like."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from windlass.deploy.leases import Grant, Instruction, Lack, Leases, Level, Recall, Refuse
+from windlass.router.link import RevisionRoute
+from windlass.router.pool import Instance, Pool, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+R = "hello-00001"
+
+
+def leases_of(*workers: str) -> Leases:
+    leases = Leases()
+    for worker in workers:
+        assert leases.join(worker, {}) == []
+    return leases
+
+
+def answer(
+    leases: Leases, worker: str, *slots: tuple[str, int], queued: int = 0, in_flight: int = 0
+) -> list[Instruction]:
+    level = Level(in_flight, queued)
+    return leases.returned(worker, R, slots, level, 1000, answer=True)
+
+
+def test_one_worker_has_all_slots_at_once() -> None:
+    assert leases_of("w1").serve("a", R, 80) == [Grant("w1", "a", 80)]
+
+
+def test_workers_have_equal_parts_of_what_nobody_waits_for() -> None:
+    leases = leases_of("w1", "w2", "w3")
+    assert leases.serve("a", R, 7) == [
+        Grant("w1", "a", 3),
+        Grant("w2", "a", 3),
+        Grant("w3", "a", 1),
+    ]
+
+
+def test_a_single_slot_goes_to_who_has_the_fewest() -> None:
+    leases = leases_of("w1", "w2")
+    granted = [leases.serve(name, R, 1) for name in ("a", "b", "c")]
+    assert granted == [[Grant("w1", "a", 1)], [Grant("w2", "b", 1)], [Grant("w1", "c", 1)]]
+
+
+def test_those_who_wait_come_first_and_the_longest_waiting_before_others() -> None:
+    leases = leases_of("w1", "w2")
+    assert leases.starved("w2", R, Level(0, 2), 0) == [Lack(R)]
+    assert leases.starved("w1", R, Level(0, 2), 0) == [Lack(R)]
+    instructions = leases.serve("a", R, 3)
+    assert instructions[:2] == [Grant("w2", "a", 2), Grant("w1", "a", 1)]
+    assert leases.level(R) == Level(3, 0)  # one waits, but w2 is asked first
+    assert instructions[2:] == [Recall("w2", R, 1, 0)]
+    assert answer(leases, "w2", in_flight=2) == [Lack(R)]
+    assert leases.level(R) == Level(3, 1)
+
+
+def test_slots_free_elsewhere_are_sought_before_more_instances() -> None:
+    leases = leases_of("w1", "w2")
+    leases.serve("a", R, 2)
+    assert leases.starved("w1", R, Level(1, 1), 1) == [Recall("w2", R, 1, 0)]
+    assert leases.level(R) == Level(1, 0)
+    assert answer(leases, "w2", ("a", 1)) == [Grant("w1", "a", 1)]
+    assert leases.level(R) == Level(2, 0)
+
+
+def test_an_answer_that_brings_nothing_leaves_more_instances_as_the_only_way() -> None:
+    leases = leases_of("w1", "w2")
+    leases.serve("a", R, 2)
+    leases.starved("w1", R, Level(1, 1), 1)
+    assert answer(leases, "w2", in_flight=1) == [Lack(R)]
+    assert leases.level(R) == Level(2, 1)
+    freed = leases.returned("w2", R, [("a", 1)], Level(0, 0), 1, answer=False)
+    assert freed == [Grant("w1", "a", 1)]
+
+
+def test_a_worker_that_does_not_answer_is_waited_for_no_longer() -> None:
+    leases = leases_of("w1", "w2")
+    leases.serve("a", R, 2)
+    leases.starved("w1", R, Level(1, 1), 1)
+    assert leases.wait_no_more(R) == [Lack(R)]
+    assert leases.wait_no_more(R) == []
+
+
+def test_a_message_that_crossed_a_grant_does_not_ask_twice() -> None:
+    leases = leases_of("w1")
+    leases.starved("w1", R, Level(0, 1), 0)
+    assert leases.serve("a", R, 1) == [Grant("w1", "a", 1)]
+    assert leases.starved("w1", R, Level(0, 2), 0) == [Lack(R)]  # said before the slot came
+    assert leases.level(R) == Level(1, 1)
+
+
+def test_where_all_wait_the_one_below_its_part_gets_slots_ahead() -> None:
+    leases = leases_of("w1")
+    leases.serve("a", R, 10)
+    leases.join("w2", {})
+    assert leases.starved("w1", R, Level(10, 20), 10) == [Lack(R)]
+    assert leases.starved("w2", R, Level(0, 20), 0) == [Recall("w1", R, 10, 5)]
+
+
+def test_the_last_slot_of_all_is_passed_on_before_the_queue_of_its_worker() -> None:
+    leases = leases_of("w1")
+    leases.serve("a", R, 1)
+    leases.join("w2", {})
+    leases.starved("w1", R, Level(1, 5), 1)
+    assert leases.starved("w2", R, Level(0, 1), 0) == [Recall("w1", R, 1, 1)]
+
+
+def test_a_worker_that_is_to_end_is_asked_for_all_and_served_while_it_lasts() -> None:
+    leases = leases_of("w1")
+    leases.serve("a", R, 4)
+    leases.join("w2", {})
+    assert leases.retire("w1") == [Recall("w1", R, 4, 0)]
+    assert answer(leases, "w1", ("a", 3), in_flight=1) == [Grant("w2", "a", 3)]
+    assert leases.starved("w1", R, Level(1, 1), 4) == [Recall("w2", R, 1, 0)]
+    assert answer(leases, "w2", ("a", 2)) == [
+        Grant("w1", "a", 1),
+        Grant("w2", "a", 1),
+        Recall("w1", R, 1, 0),
+    ]
+
+
+def test_a_dead_workers_slots_are_free_only_when_it_is_gone() -> None:
+    leases = leases_of("w1", "w2")
+    leases.serve("a", R, 2)
+    assert leases.unlink("w2") == []
+    assert leases.starved("w1", R, Level(1, 1), 1) == [Lack(R)]
+    assert leases.leave("w2") == [Grant("w1", "a", 1)]
+
+
+def test_a_new_node_grants_nothing_before_all_have_spoken() -> None:
+    leases = Leases()
+    leases.expect(["w1", "w2"])
+    assert leases.serve("a", R, 4) == []
+    assert leases.join("w1", {"a": 1}) == []
+    assert leases.starved("w1", R, Level(1, 1), 0) == []
+    assert leases.join("w2", {"a": 2}) == [Grant("w1", "a", 1)]
+
+
+def test_slots_of_an_instance_that_serves_only_later_are_not_granted_twice() -> None:
+    leases = Leases()
+    leases.join("w1", {"a": 2})
+    assert leases.serve("a", R, 3) == [Grant("w1", "a", 1)]
+
+
+def test_the_last_who_came_are_refused_first() -> None:
+    leases = leases_of("w1", "w2")
+    leases.starved("w1", R, Level(0, 3), 0)
+    leases.starved("w2", R, Level(0, 1), 0)
+    assert leases.refuse(R, 2) == [Refuse("w2", R, 1), Refuse("w1", R, 1)]
+    assert leases.level(R) == Level(0, 2)
+
+
+class Worker:
+    """A worker process as the node sees it: a real pool, and messages that are on their way."""
+
+    def __init__(self, name: str, now: int) -> None:
+        self.name = name
+        self.pool: Pool[Instance, int] = Pool(
+            RevisionRoute(name=R, service="hello", concurrency=8, target=2), now
+        )
+        self.held: list[Instance] = []
+        self.linked = False
+        self.aside: set[str] = set()
+        self.up: deque[tuple[str, tuple[tuple[str, int], ...], Level, int]] = deque()
+        self.down: deque[Grant | Recall | Refuse | tuple[str, str]] = deque()
+
+    def say(self, kind: str) -> None:
+        slots: tuple[tuple[str, int], ...] = ()
+        if kind != "starved":
+            slots = tuple((i.id, count) for i, count in self.pool.returned.items())
+            self.pool.returned.clear()
+        if self.linked:
+            counts = self.pool.counts
+            level = Level(counts.in_flight, counts.queued)
+            self.up.append((kind, slots, level, self.pool.granted))
+
+    def hear(self, message: Grant | Recall | Refuse | tuple[str, str]) -> None:
+        instances = self.pool.instances
+        match message:
+            case Grant(instance=name, slots=slots):
+                if instance := instances.get(name):
+                    self.held += [instance for _ in self.pool.lease(instance, slots, 0)]
+                    if self.pool.queue and name in self.aside:
+                        self.say("starved")
+            case Recall(slots=slots, ahead=ahead):
+                self.pool.recall(slots, ahead)
+                self.say("answer")
+            case Refuse(requests=requests):
+                self.pool.dismiss(0, requests)
+            case ("ready", name):
+                self.set_aside(name, aside=False)
+                if name in instances:
+                    instance = instances[name]
+                    self.held += [instance for _ in self.pool.open(instance, 0)]
+                else:
+                    instance = Instance(name)
+                    self.held += [instance for _ in self.pool.add(instance, 0)]
+            case ("unready", name):
+                self.set_aside(name, aside=False)
+                if name in instances:
+                    self.pool.close(instances[name])
+            case ("gone", name):
+                self.set_aside(name, aside=False)
+                if name in instances:
+                    instance = instances[name]
+                    self.pool.remove(instance)
+                    while instance in self.held:
+                        self.finish(instance)
+        if self.pool.returned:
+            self.say("returned")
+
+    def set_aside(self, name: str, *, aside: bool) -> None:
+        if aside is not (name in self.aside):
+            (self.aside.add if aside else self.aside.discard)(name)
+            if self.linked:
+                self.up.append(("aside", ((name, int(aside)),), Level(), 0))
+
+    def finish(self, instance: Instance) -> None:
+        self.held.remove(instance)
+        if self.pool.give_back(instance, 0) is not None:
+            self.held.append(instance)
+        elif self.pool.returned:
+            self.say("returned")
+
+
+class SharedSlots(RuleBasedStateMachine):
+    """A node that restarts, workers that die, links that break, messages that take their time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leases = Leases()
+        self.instances: dict[str, int] = {}  # that have not ended: concurrency
+        self.open: set[str] = set()
+        self.workers: list[Worker] = []
+        self.dead: list[str] = []  # of whose end the node has not heard
+        self.retired: set[str] = set()
+        self.names = 0
+
+    def perform(self, instructions: Iterable[Instruction]) -> None:
+        for instruction in instructions:
+            if isinstance(instruction, Lack):
+                continue
+            for worker in self.workers:
+                if worker.name == instruction.worker:
+                    assert worker.linked, instruction
+                    worker.down.append(instruction)
+
+    def tell_all(self, message: tuple[str, str]) -> None:
+        for worker in self.workers:
+            if worker.linked:
+                worker.down.append(message)
+
+    def hello(self, worker: Worker) -> None:
+        """Link a worker: its hello and the node's snapshot."""
+        worker.pool.keep_leases()
+        worker.linked = True
+        slots = {i.id: i.slots for i in worker.pool.instances.values()}
+        for name in worker.pool.instances:
+            if name not in self.instances:
+                worker.down.append(("gone", name))
+        for name in self.instances:
+            worker.down.append(("ready" if name in self.open else "unready", name))
+        known = {name: count for name, count in slots.items() if name in self.instances}
+        self.perform(self.leases.join(worker.name, known, worker.aside))
+        if worker.pool.queue:
+            worker.say("starved")
+
+    def cut(self, worker: Worker) -> None:
+        worker.linked = False
+        worker.up.clear()
+        worker.down.clear()
+        worker.pool.keep_leases()
+
+    def deliver_up(self, worker: Worker) -> None:
+        kind, slots, level, granted = worker.up.popleft()
+        if kind == "aside":
+            name, aside = slots[0]
+            self.perform(self.leases.set_aside(worker.name, name, aside=bool(aside)))
+        elif kind == "starved":
+            self.perform(self.leases.starved(worker.name, R, level, granted))
+        else:
+            self.perform(
+                self.leases.returned(worker.name, R, slots, level, granted, answer=kind == "answer")
+            )
+
+    def any_worker(self, data: st.DataObject) -> Worker:
+        return self.workers[data.draw(st.integers(0, len(self.workers) - 1))]
+
+    @precondition(lambda self: len(self.workers) < 3)
+    @rule()
+    def worker_starts(self) -> None:
+        self.names += 1
+        self.workers.append(Worker(f"w{self.names}", 0))
+        self.hello(self.workers[-1])
+
+    @precondition(lambda self: len(self.instances) < 3)
+    @rule(slots=st.integers(1, 8))
+    def instance_ready(self, slots: int) -> None:
+        self.names += 1
+        name = f"i{self.names}"
+        self.instances[name] = slots
+        self.open.add(name)
+        self.tell_all(("ready", name))
+        self.perform(self.leases.serve(name, R, slots))
+
+    @precondition(lambda self: self.instances)
+    @rule(data=st.data(), what=st.sampled_from(["ready", "unready", "gone"]))
+    def instance_changes(self, data: st.DataObject, what: str) -> None:
+        name = data.draw(st.sampled_from(sorted(self.instances)))
+        self.tell_all((what, name))
+        if what == "ready":
+            self.open.add(name)
+            self.perform(self.leases.serve(name, R, self.instances[name]))
+            return
+        self.open.discard(name)
+        if what == "unready":
+            self.leases.withhold(name)
+        else:
+            del self.instances[name]
+            self.leases.remove(name)
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data(), count=st.integers(1, 6))
+    def requests(self, data: st.DataObject, count: int) -> None:
+        worker = self.any_worker(data)
+        for _ in range(count):
+            self.names += 1
+            try:
+                instance = worker.pool.acquire(self.names, 0)
+            except Refused:
+                continue
+            if instance is None:
+                worker.say("starved")
+            else:
+                worker.held.append(instance)
+
+    @precondition(lambda self: any(worker.held for worker in self.workers))
+    @rule(data=st.data(), count=st.integers(1, 4))
+    def answers(self, data: st.DataObject, count: int) -> None:
+        worker = data.draw(st.sampled_from([w for w in self.workers if w.held]))
+        for _ in range(min(count, len(worker.held))):
+            worker.finish(worker.held[data.draw(st.integers(0, len(worker.held) - 1))])
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def clients_leave(self, data: st.DataObject) -> None:
+        worker = self.any_worker(data)
+        for ticket in list(worker.pool.queue)[::2]:
+            worker.pool.cancel(ticket, 0)
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data(), aside=st.booleans())
+    def worker_sets_an_instance_aside(self, data: st.DataObject, aside: bool) -> None:
+        worker = self.any_worker(data)
+        for instance in list(worker.pool.instances.values())[:1]:
+            if aside and instance.open:
+                worker.pool.close(instance)
+                worker.set_aside(instance.id, aside=True)
+            elif not aside and instance.id in worker.aside:
+                worker.set_aside(instance.id, aside=False)
+                worker.held += [instance for _ in worker.pool.open(instance, 0)]
+                if worker.pool.returned:
+                    worker.say("returned")
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data(), count=st.integers(1, 3), up=st.booleans())
+    def messages_arrive(self, data: st.DataObject, count: int, up: bool) -> None:
+        worker = self.any_worker(data)
+        for _ in range(min(count, len(worker.up if up else worker.down))):
+            if up:
+                self.deliver_up(worker)
+            else:
+                worker.hear(worker.down.popleft())
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def report_arrives(self, data: st.DataObject) -> None:
+        worker = self.any_worker(data)
+        if worker.linked and not worker.up:
+            counts = worker.pool.counts
+            level = Level(counts.in_flight, counts.queued)
+            self.perform(self.leases.seen(worker.name, R, level))
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def link_breaks(self, data: st.DataObject) -> None:
+        worker = self.any_worker(data)
+        if worker.linked:
+            self.cut(worker)
+            self.perform(self.leases.unlink(worker.name))
+        else:
+            self.hello(worker)
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def worker_is_killed(self, data: st.DataObject) -> None:
+        worker = self.any_worker(data)
+        self.workers.remove(worker)
+        if worker.linked:
+            self.perform(self.leases.unlink(worker.name))
+        self.dead.append(worker.name)
+
+    @precondition(lambda self: self.dead)
+    @rule()
+    def node_hears_of_the_death(self) -> None:
+        self.perform(self.leases.leave(self.dead.pop(0)))
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def worker_is_to_end(self, data: st.DataObject) -> None:
+        worker = self.any_worker(data)
+        self.retired.add(worker.name)
+        self.perform(self.leases.retire(worker.name))
+
+    @rule()
+    def node_is_killed_and_started(self) -> None:
+        for worker in self.workers:
+            self.cut(worker)
+        self.retired.clear()
+        self.leases = Leases()
+        self.leases.expect([*(worker.name for worker in self.workers), *self.dead])
+        for name in self.open:
+            self.perform(self.leases.serve(name, R, self.instances[name]))
+
+    @rule()
+    def all_settles(self) -> None:
+        """Let every message arrive: then nobody waits for what is free."""
+        while self.dead:
+            self.node_hears_of_the_death()
+        for worker in self.workers:
+            if not worker.linked:
+                self.hello(worker)
+        for _ in range(1000):
+            busy = [worker for worker in self.workers if worker.up or worker.down]
+            if not busy:
+                break
+            for worker in busy:
+                while worker.up:
+                    self.deliver_up(worker)
+                while worker.down:
+                    worker.hear(worker.down.popleft())
+        else:
+            raise AssertionError("messages without end")
+        waits = any(worker.pool.queue for worker in self.workers)
+        if not waits and any(worker.name not in self.retired for worker in self.workers):
+            for name in self.open:
+                if any(name in worker.aside for worker in self.workers):
+                    continue
+                leased = [worker.pool.instances[name].slots for worker in self.workers]
+                assert sum(leased) == self.instances[name]
+        for waiting in self.workers:
+            if waiting.pool.queue:
+                for name in self.open:
+                    if waiting.pool.instances[name].open:
+                        self.assert_all_in_use(name)
+
+    def assert_all_in_use(self, name: str) -> None:
+        in_use = sum(worker.pool.instances[name].in_flight for worker in self.workers)
+        assert in_use == self.instances[name], f"a request waits, and {name} has a slot free"
+
+    def teardown(self) -> None:
+        self.all_settles()
+        waiting = sum(len(worker.pool.queue) for worker in self.workers)
+        assert self.leases.level(R).queued >= waiting, "the autoscaler is to know of all who wait"
+
+    @invariant()
+    def no_instance_has_more_than_it_takes(self) -> None:
+        for name, slots in self.instances.items():
+            known = [w.pool.instances[name] for w in self.workers if name in w.pool.instances]
+            assert sum(instance.in_flight for instance in known) <= slots
+            assert sum(instance.slots for instance in known) <= slots
+            assert all(instance.in_flight <= instance.slots for instance in known)
+
+
+SharedSlots.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestSharedSlots = SharedSlots.TestCase
