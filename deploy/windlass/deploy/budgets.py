@@ -75,16 +75,21 @@ class Budgets:
 
     async def look(self) -> None:
         """Judge every budget anew, and do what follows."""
+        before = self._refusals()
         for name in list(self._control.services):
             if revision := self._newest(name):
                 await self._look_at(name, revision)
         for name in self.verdicts.keys() - self._control.services.keys():
             del self.verdicts[name]
-        self._publish()
+        if self._refusals() != before:
+            self._publish()
+
+    def _refusals(self) -> dict[str, str]:
+        return {name: self.refusal(name) for name in self.verdicts}
 
     def _newest(self, service: str) -> Revision | None:
-        known = self._control.services[service]
-        return self._control.revisions.get(known.latest_ready)
+        known = self._control.services.get(service)  # deleted while another was looked at
+        return self._control.revisions.get(known.latest_ready) if known else None
 
     async def _look_at(self, name: str, revision: Revision) -> None:
         if revision.template.budget is None:
