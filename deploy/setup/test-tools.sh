@@ -6,7 +6,7 @@ here=$(dirname "$0")
 
 packages=(
     chromium fonts-dejavu-core libatomic1      # a browser, and what drives it
-    curl nghttp2-client nginx-light prometheus # clients, a peer, promtool
+    curl nghttp2-client nginx-light openssl prometheus # clients, a peer, promtool
     caddy haproxy slowhttptest                 # other proxies, an attacker
     docker-registry                            # images to pull
     busybox-static                             # of small images
