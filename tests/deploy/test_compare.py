@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.deploy.running import Platform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -47,9 +49,10 @@ async def test_lambda_mode_costs_at_least_seven_times_as_much_for_requests_that_
     assert found["cost_ratio"] == pytest.approx(alone["cost_usd"] / shared["cost_usd"])
 
 
-async def test_a_platform_is_started_for_the_run_where_none_answers() -> None:
+async def test_a_platform_is_started_for_the_run_where_none_answers(tmp_path: Path) -> None:
     words = ["compare", "--exec", f"{sys.executable} examples/hello/server.py", "--json"]
     words += ["--rate", "20", "--duration", "4s", "--ramp", "1s", "--path", "/?ms=50"]
+    words += ["--html", str(tmp_path / "report.html")]
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "windlass.deploy.cli", *words],
@@ -57,6 +60,7 @@ async def test_a_platform_is_started_for_the_run_where_none_answers() -> None:
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "What concurrency is worth" in (tmp_path / "report.html").read_text()
     found = json.loads(done.stdout)
     # On a quiet machine both are within 2 %; here other tests take CPU from the requests.
     for mode, bound in (("cloudrun", 0.1), ("lambda", 0.25)):
