@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
 COMPARED_WITHIN = 600_000  # milliseconds
+PATIENCE = 120_000  # milliseconds until a page is there: the machine is under load
 
 
 async def take(
@@ -39,7 +40,7 @@ async def take(
         color_scheme="dark" if scheme == "dark" else "light",
         viewport={"width": width, "height": height or 900},
     )
-    await page.goto(url)
+    await page.goto(url, timeout=PATIENCE)
     await page.wait_for_timeout(2500)  # charts are drawn, the first events have come
     await page.screenshot(path=path, full_page=not height)
     await page.close()
@@ -70,13 +71,13 @@ async def terminal(browser: Browser, url: str, path: Path) -> None:
     await page.close()
 
 
-async def compare(browser: Browser, url: str, directory: Path, service: str) -> None:
+async def compare(browser: Browser, url: str, directory: Path, service: str, path: str) -> None:
     """Start a comparison as a person does, and take it while it runs and when it has ended."""
     page = await browser.new_page(viewport={"width": 1360, "height": 900})
     await page.goto(f"{url}/compare?service={service}")
     await page.get_by_label("How much").fill("40")
     await page.get_by_label("for", exact=True).fill("20s")
-    await page.get_by_label("Path").fill("/?ms=200")
+    await page.get_by_label("Path").fill(path)
     await page.get_by_role("button", name="Start").click()
     await _until(page, "Lambda mode is under load.")
     await page.wait_for_timeout(11_000)
@@ -106,12 +107,13 @@ async def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--service", default="checkout")
     parser.add_argument("--compare", default="")
+    parser.add_argument("--path", default="/?ms=200")
     given = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         if given.compare:
-            await compare(browser, given.url, given.directory, given.compare)
+            await compare(browser, given.url, given.directory, given.compare, given.path)
         else:
             await pages(browser, given.url, given.directory, given.service)
         await browser.close()

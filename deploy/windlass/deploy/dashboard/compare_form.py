@@ -94,7 +94,7 @@ def asked(form: Form, base: Template | None) -> tuple[Asked, dict[str, str]]:
         form.typed["image"], typed["exec"], flags, form.typed["service"], base
     )
     wrong += _beyond(found)
-    ramp = min(MAX_RAMP, found.settings.duration / 6)
+    ramp = min(MAX_RAMP, round(found.settings.duration / 6, 1))
     return settings.ramped(found, ramp), _by_field(wrong)
 
 
