@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -63,7 +64,8 @@ class App:
     def here(self, root: Path) -> list[str]:
         """Return the words that start it on this machine, its image's files being at `root`."""
         if self.script:
-            return [str(Path(sys.executable).resolve()), self.script]  # not the project's own
+            # The distribution's Python, as in the image, not the project's own.
+            return [shutil.which("python3", path="/usr/bin:/bin") or sys.executable, self.script]
         return [str(root) + self.command[0], *self.command[1:]]
 
 
