@@ -60,9 +60,7 @@ def main() -> int:
         console.print("cannot measure: wrk is not installed; try --install", style="red")
         return 1
     try:
-        document = uvloop.run(
-            _bench(cases, proxies, options.rounds, options.seconds, options.idle, console)
-        )
+        document = uvloop.run(_bench(cases, proxies, options, console))
     except (CannotStart, WrkFault, ConnectionError) as error:
         console.print(f"cannot measure: {error}", style="red", markup=False)
         return 1
@@ -82,6 +80,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=_at_least_one, default=3, help="of load, each time")
     parser.add_argument("--idle", type=int, default=10_000, help="connections to hold; 0: none")
     parser.add_argument("--install", action="store_true", help="apt-get install what is missing")
+    parser.add_argument("--note", default="", help="what else is to be known of these figures")
     parser.add_argument("--out", help="write the figures to this file as JSON")
     return parser
 
@@ -108,13 +107,9 @@ def _install(proxies: Sequence[Proxy], console: Console) -> None:
 
 
 async def _bench(
-    cases: Sequence[Case],
-    proxies: Sequence[Proxy],
-    rounds: int,
-    seconds: float,
-    idle: int,
-    console: Console,
+    cases: Sequence[Case], proxies: Sequence[Proxy], options: argparse.Namespace, console: Console
 ) -> dict[str, object]:
+    rounds, seconds = options.rounds, options.seconds
     with tempfile.TemporaryDirectory(prefix="windlass-bench-") as name:
         directory = Path(name)
         async with AsyncExitStack() as stack:
@@ -134,10 +129,10 @@ async def _bench(
                     found = await _case(case, behind, rounds, seconds, directory, console)
                 results[case.name] = found
                 Console(width=100).print(table(case.name, found))
-            if idle:
-                results[IDLE] = await _idle(servers, idle, console)
+            if options.idle:
+                results[IDLE] = await _idle(servers, options.idle, console)
                 Console(width=100).print(idle_table(results[IDLE]))
-    settings = {"rounds": rounds, "seconds": seconds, "skipped": skipped}
+    settings = {"rounds": rounds, "seconds": seconds, "skipped": skipped, "note": options.note}
     return {"machine": describe(), "settings": settings, **results}
 
 

@@ -62,7 +62,8 @@ def tables(document: Document) -> str:
     text = (
         f"{machine['processor']}, {machine['cores']} cores, Linux {machine['kernel']}, "
         f"Python {machine['python']}, {machine['date']}; medians of {settings['rounds']} "
-        f"rounds of {settings['seconds']} s.\n\n"
+        f"rounds of {settings['seconds']} s. {settings.get('note', '')}".rstrip()
+        + "\n\n"
     )
     for case, (title, key) in TITLES.items():
         if case not in document:
