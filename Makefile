@@ -1,6 +1,6 @@
 # Every target sets up what it needs, quickly when it is there. The work is in deploy/setup/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench-slow bench-router bench-burst bench-leaks bench-scale-downs bench-packing bench-connections bench-dashboard
+.PHONY: help demo test check bench-slow bench-router bench-burst bench-leaks bench-scale-downs bench-packing bench-connections bench-reload bench-workers bench-dashboard
 .PHONY: bench-coldstart bench-idle
 
 setup := deploy/setup
@@ -51,6 +51,14 @@ bench-leaks: ## Start and stop 1 000 instances and count what is left (ten minut
 bench-scale-downs: ## Scale down 1 000 times and redeploy under load (fifteen minutes; OUT=FILE)
 	@$(setup)/python.sh dev
 	@$(setup)/with-engine.sh $(setup)/bench.sh scale_downs $(if $(OUT),--json $(OUT)) $(ARGS)
+
+bench-reload: ## Reload the workers a hundred times under load (OUT=FILE keeps the figures)
+	@$(setup)/python.sh dev
+	@.venv/bin/python -m windlass.bench.reloads $(if $(OUT),--out $(OUT)) $(ARGS)
+
+bench-workers: ## Measure one router worker beside two (OUT=FILE keeps the figures)
+	@$(setup)/python.sh dev
+	@.venv/bin/python -m windlass.bench.workers $(if $(OUT),--out $(OUT)) $(ARGS)
 
 bench-dashboard: ## Measure the page of services with a thousand of them (OUT=FILE keeps the figures)
 	@$(setup)/python.sh dev

@@ -263,3 +263,11 @@ def test_the_documentation_names_every_command_and_flag() -> None:
     words = documented_words(windlass)
     assert {"deploy", "--concurrency", "update-traffic", "--to-latest"} <= words
     assert {word for word in words if not re.search(rf"(?<![\w-]){word}(?![\w-])", text)} == set()
+
+
+async def test_reload_names_the_workers_that_serve_now(run: Run) -> None:
+    said = await done(run, "reload")
+    assert said == "worker-1.a, worker-2.b serve now; the old ones finish their requests.\n"
+    assert json.loads(await done(run, "reload", "--json")) == {
+        "workers": ["worker-1.a", "worker-2.b"]
+    }
