@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+from tests.router.conftest import Client, Node
 
-from windlass.router.server import main
+from windlass.router import link
+from windlass.router.server import Worker, main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +37,8 @@ def test_an_address_in_use_is_said_in_one_line(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        link = str(tmp_path / "link")
-        assert main(["--link", link, "--http", address, "--worker", "w"]) == 3
+        path = str(tmp_path / "link")
+        assert main(["--link", path, "--http", address, "--worker", "w"]) == 3
     printed = capsys.readouterr().err
     assert printed == (
         f"windlass: cannot listen on {address}: the address is in use; "
@@ -120,3 +122,30 @@ async def test_a_worker_whose_node_stays_away_ends(
     monkeypatch.setattr(rig.worker.link, "_path", "/nowhere")
     rig.node.hang_up()
     await rig.running
+
+
+async def test_a_worker_that_inherits_its_sockets_accepts_when_it_knows_the_routes(
+    tmp_path: Path,
+) -> None:
+    node = Node()
+    path = str(tmp_path / "link")
+    link_server = await asyncio.start_unix_server(node.serve, path)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    worker = Worker(path, "worker-0")
+    worker.inherit([listener], None)
+    running = asyncio.create_task(worker.run())
+    await node.hears(link.Hello)
+    client = Client(*await asyncio.open_connection("127.0.0.1", port))
+    client.get("/", host="hello.localhost")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(client.reader.read(1), 0.2)
+    split = link.Split(revision="hello-00001", percent=100)
+    service = link.ServiceRoute(name="hello", splits=(split,))
+    revision = link.RevisionRoute(name="hello-00001", service="hello")
+    node.say(link.Routes(services=(service,), revisions=(revision,)))
+    assert (await node.hears(link.Starved)).queued == 1, "it waits for an instance"
+    client.close()
+    worker.drain(1.0)
+    await running
+    link_server.close()

@@ -47,6 +47,7 @@ class NodeLink:
         self._sequence = 0
         self._reported = monotonic_ns()  # end of the stretch that reports cover
         self.listeners: tuple[socket.socket, ...] = ()  # handed over to each new node
+        self.knows_routes = asyncio.Event()
         self.away_since: float | None = asyncio.get_running_loop().time()
 
     # What the node is told.
@@ -223,6 +224,7 @@ class NodeLink:
         match message:
             case link.Routes():
                 dispatch.apply_routes(message, now)
+                self.knows_routes.set()
             case link.InstanceReady():
                 dispatch.add_instance(message, now)
             case link.InstanceUnready():

@@ -63,6 +63,7 @@ class Worker:
         self.link = NodeLink(link, name)
         self.dispatch = Dispatch(self.link, tuple(domains))
         self._servers: list[asyncio.Server] = []
+        self._accepting: asyncio.Task[int] | None = None
         self._settling = 0.0  # seconds until what was accepted last is among the clients
         self._draining: asyncio.Task[None] | None = None
         self._finished = asyncio.Event()
@@ -79,6 +80,20 @@ class Worker:
             socket.create_server(address[:2], family=family, backlog=BACKLOG)
             for family, _, _, _, address in dict.fromkeys(found)
         ]
+        return await self.serve(sockets, certificates)
+
+    def inherit(self, sockets: Sequence[socket.socket], certificates: Certificates | None) -> None:
+        """Accept clients on these sockets, once it is known what they may ask for.
+
+        Another worker may accept there still: what comes before the routes do is not for us.
+        """
+        self.link.listeners = tuple(sockets)
+        self._accepting = asyncio.create_task(self._accept(sockets, certificates))
+
+    async def _accept(
+        self, sockets: Sequence[socket.socket], certificates: Certificates | None
+    ) -> int:
+        await self.link.knows_routes.wait()
         return await self.serve(sockets, certificates)
 
     async def serve(
@@ -108,6 +123,9 @@ class Worker:
         link = asyncio.create_task(self.link.run(self.dispatch, self.drain))
         while not self._finished.is_set():
             self._tick()
+            accepting = self._accepting
+            if accepting is not None and accepting.done() and not accepting.cancelled():
+                accepting.result()  # its fault is ours
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._finished.wait(), INTERVAL)
         self.link.report(self.dispatch, last=True)
@@ -145,6 +163,8 @@ class Worker:
     async def _drain_clients(self, grace: float, *, patient: bool) -> None:
         dispatch = self.dispatch
         log.info("draining", clients=len(dispatch.clients), grace=grace)
+        if self._accepting is not None:
+            self._accepting.cancel()
         for server in self._servers:
             server.close()
         now = monotonic_ns()
@@ -181,7 +201,7 @@ async def serve(options: argparse.Namespace) -> int:
             loop.add_signal_handler(signal.SIGHUP, certificates.reload)
         if inherited := os.environ.get(LISTENERS):
             sockets = [socket.socket(fileno=int(number)) for number in inherited.split(",")]
-            await worker.serve(sockets, certificates)
+            worker.inherit(sockets, certificates)
         else:
             await worker.listen(host.strip("[]"), int(port), certificates)
     except CertificateFault as fault:
