@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestClient, TestServer
-from playwright.async_api import async_playwright
+from playwright.async_api import async_playwright, expect
 from tests.browser import FLAGS
 from tests.deploy.dashboard.staging import NAMES, StagedPlatform, serve
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from playwright.async_api import Browser, Page
+
+expect.set_options(timeout=20_000)  # milliseconds: the machine may be busy
 
 
 @pytest.fixture

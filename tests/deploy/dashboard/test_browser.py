@@ -185,9 +185,11 @@ async def test_without_javascript_every_page_says_what_it_has(browser: Browser, 
 async def test_a_thousand_services_are_shown_and_kept_up_to_date_without_a_pause(
     browser: Browser,
 ) -> None:
-    found = await measure(browser, services=1000, updates=2)
-    assert found.kilobytes < 200
-    assert found.long_tasks <= 1  # the machine may be busy
+    few = await measure(browser, services=10, updates=3)
+    many = await measure(browser, services=1000, updates=3)
+    assert many.kilobytes < 200
+    # Beside few services within one run, since the machine may be busy: a page shows fifty rows.
+    assert many.update <= 6 * few.update
 
 
 async def test_of_a_thousand_services_a_page_has_fifty(page: Page) -> None:
