@@ -82,13 +82,15 @@ async def _measure(idle: int, websockets: int, size: int) -> dict[str, Figures]:
         "websockets": lambda worker: _held(worker, websockets, WEBSOCKET, FRAME),
     }
     results: dict[str, Figures] = {}
-    for name, measure in measures.items():
+    try:
+        for name, measure in measures.items():
+            with tempfile.TemporaryDirectory(prefix="windlass-connections-") as directory:
+                async with running_worker(Path(directory), origin, CONCURRENCY) as worker:
+                    results[name] = await measure(worker)
         with tempfile.TemporaryDirectory(prefix="windlass-connections-") as directory:
-            async with running_worker(Path(directory), origin, CONCURRENCY) as worker:
-                results[name] = await measure(worker)
-    with tempfile.TemporaryDirectory(prefix="windlass-connections-") as directory:
-        results |= await _through_h2c(Path(directory), origin, size)
-    server.close()
+            results |= await _through_h2c(Path(directory), origin, size)
+    finally:
+        server.close()  # left open, it kept uvloop from ending once
     return results
 
 
