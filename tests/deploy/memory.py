@@ -364,6 +364,7 @@ class MemoryPlatform:
                     created=1.0,
                     ready=True,
                     template=revision.template,
+                    image_digest=revision.image_digest,
                     instances={State.READY: 1},
                 )
                 for revision in revisions

@@ -4,12 +4,12 @@ import asyncio
 import secrets
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import aiodocker
 import pytest
-from tests.images import BASE
+from tests.images import BASE, build_from
 
 from windlass.model.instance import Exit
 from windlass.model.service import MIB, Container, Limits
@@ -318,6 +318,19 @@ async def test_a_missing_image_is_told_with_the_next_step(platform: Platform) ->
     with pytest.raises(ImageMissing, match="invalid reference"):
         await platform.runtime.prepare(Container(image="No Image"))
     await platform.runtime.prepare(Container(image=BASE))
+
+
+async def test_a_deployed_image_that_was_removed_is_told_with_the_next_step(
+    platform: Platform,
+) -> None:
+    file = f"FROM {BASE}\nENV MADE_FOR={platform.state_id}\n"
+    name = await asyncio.to_thread(build_from, "removed", file)
+    digest = await platform.runtime.prepare(Container(image=name))
+    await platform.engine.images.delete(name)
+    request = replace(request_of("true", image=name), image_digest=digest)
+    with pytest.raises(ImageMissing, match=f"{name} as it was deployed .*windlass deploy"):
+        await platform.runtime.start(request)
+    assert await platform.containers() == []
 
 
 async def test_a_command_line_is_refused_with_the_way_out(platform: Platform) -> None:

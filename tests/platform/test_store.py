@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from windlass.model.service import Container, Mode, Probe, Revision, Service, Target, Template
@@ -103,6 +104,16 @@ def test_a_store_of_an_earlier_version_is_brought_up_to_date(
     assert database.execute("SELECT note FROM services").fetchall() == [("",)]
     assert database.execute("PRAGMA user_version").fetchall() == [(len(more),)]
     database.close()
+
+
+def test_a_revision_of_an_earlier_windlass_has_no_digest(store: Store, path: Path) -> None:
+    store.save(_service(), msgspec.structs.replace(_revision(1), image_digest="sha256:1"))
+    assert store.revisions()[0].image_digest == "sha256:1"
+    database = sqlite3.connect(path)
+    database.execute("UPDATE revisions SET value = json_remove(value, '$.image_digest')")
+    database.commit()
+    database.close()
+    assert store.revisions() == [_revision(1)]
 
 
 def test_a_store_of_a_newer_version_is_left_alone(path: Path) -> None:

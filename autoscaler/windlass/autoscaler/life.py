@@ -183,6 +183,7 @@ class Life:
             service=self.revision.service,
             container=template.container,
             limits=template.limits,
+            image_digest=self.revision.image_digest,
             boost=boosted(template.limits.milli_cpu) if template.limits.cpu_boost else 0,
         )
         try:

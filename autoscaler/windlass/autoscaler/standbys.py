@@ -86,6 +86,7 @@ class Standbys:
             service=revision.service,
             container=template.container,
             limits=template.limits,
+            image_digest=revision.image_digest,
         )
         try:
             await standby.keep(request, wanted)

@@ -158,9 +158,10 @@ class Control:
         container = template.container
         yield Step(f"Looking for {container.image or container.exec[0]}")
         try:
-            await self._runtime.prepare(container)
+            digest = await self._runtime.prepare(container)
         except RuntimeFault as fault:
             raise _refused(fault) from None
+        revision = msgspec.structs.replace(revision, image_digest=digest)
         self.revisions[revision.name] = revision
         self._publish()  # workers must know a revision before its first instance
         self._autoscaler.add(revision)
@@ -215,7 +216,8 @@ class Control:
     async def tidy(self) -> None:
         """Let go of what only revisions that are no more needed, such as images."""
         try:
-            await self._runtime.retain([r.template.container for r in self.revisions.values()])
+            kept = self.revisions.values()
+            await self._runtime.retain([r.image_digest or r.template.container.image for r in kept])
         except (RuntimeFault, OSError) as fault:  # it is tried again with the next change
             log.warning("what is no longer needed is still kept", why=str(fault))
 

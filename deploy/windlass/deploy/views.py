@@ -35,6 +35,7 @@ def service_view(
             created=revision.created,
             ready=True,  # one that does not come up is forgotten
             template=revision.template,
+            image_digest=revision.image_digest,
             instances=dict(states.get(revision.name, {})),
         )
         for revision in revisions

@@ -106,6 +106,7 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     created: float  # Unix seconds
     template: Template
+    image_digest: str = ""  # what the image's name meant at its deployment; empty: nobody kept it
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

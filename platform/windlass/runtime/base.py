@@ -24,6 +24,14 @@ class ImageMissing(RuntimeFault):
     """The image is neither here nor to be had."""
 
 
+def image_gone(reference: str, digest: str) -> ImageMissing:
+    """Return the fault of a deployed image that is no longer here; its name may mean another."""
+    return ImageMissing(
+        f"the image {reference} as it was deployed ({digest}) is no longer here",
+        "deploy its service again: windlass deploy NAME",
+    )
+
+
 class RuntimeUnavailable(RuntimeFault):
     """The engine behind the driver does not answer."""
 
@@ -41,6 +49,7 @@ class Start:
     service: str
     container: Container
     limits: Limits
+    image_digest: str = ""  # as `prepare` returned it; empty: what the image's name means now
     boost: int = 0  # thousandths of a vCPU until its CPU is limited anew; 0: no more than its limit
 
 
@@ -145,15 +154,17 @@ class Runtime(Protocol):
     async def close(self) -> None:
         """Let go of the engine; instances go on living."""
 
-    async def prepare(self, container: Container) -> None:
-        """Make sure the container's image (or command) is here.
+    async def prepare(self, container: Container) -> str:
+        """Make sure the container's image (or command) is here; return the image's digest.
+
+        By it a start finds this very image when its name means another. A command has none: "".
 
         Raises:
             ImageMissing: it is not to be had.
         """
 
-    async def retain(self, containers: Iterable[Container]) -> None:
-        """Hear which containers may still be started; what only others needed may go.
+    async def retain(self, images: Iterable[str]) -> None:
+        """Hear which images, by digest or name, may still be started; the others may go.
 
         A driver removes nothing that it did not make, nor anything that a living instance needs.
         """

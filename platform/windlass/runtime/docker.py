@@ -22,6 +22,7 @@ from windlass.runtime.base import (
     RuntimeFault,
     RuntimeUnavailable,
     StartFailed,
+    image_gone,
 )
 from windlass.runtime.docker_engine import (
     BAD_REQUEST,
@@ -104,11 +105,11 @@ class Docker:
             await self._engine.close()
         self._ended.put_nowait(None)
 
-    async def retain(self, containers: Iterable[Container]) -> None:
+    async def retain(self, images: Iterable[str]) -> None:
         """Remove nothing: the engine's images are its user's."""
 
-    async def prepare(self, container: Container) -> None:
-        """Make sure the image is here: pull it if it is not.
+    async def prepare(self, container: Container) -> str:
+        """Make sure the image is here: pull it if it is not. Return the engine's id of it.
 
         Raises:
             RuntimeFault: a command line is given instead of an image.
@@ -120,15 +121,19 @@ class Docker:
                 "deploy with --image IMAGE, or start the platform with --runtime process",
             )
         with faults_told():
+            images = self._opened.images
             try:
-                await self._opened.images.inspect(container.image)
+                found = await images.inspect(container.image)
             except aiodocker.DockerError as error:
                 if error.status == NOT_FOUND:
                     await self._pull(container.image)
+                    found = await images.inspect(container.image)
                 elif error.status == BAD_REQUEST:
                     raise image_missing(container.image, error.message) from error
                 else:
                     raise
+        identifier: str = found["Id"]
+        return identifier
 
     async def start(self, request: Start) -> Running:
         """Create and start a container.
@@ -357,5 +362,6 @@ class Docker:
 
 def _start_fault(request: Start, error: aiodocker.DockerError) -> RuntimeFault:
     if error.status == NOT_FOUND and "No such image" in error.message:
-        return image_missing(request.container.image, error.message)
+        name, digest = request.container.image, request.image_digest
+        return image_gone(name, digest) if digest else image_missing(name, error.message)
     return StartFailed(f"{request.revision} could not be started", error.message)

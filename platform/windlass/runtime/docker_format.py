@@ -108,7 +108,7 @@ def configuration(request: Start, state_id: str, *, publish: bool) -> dict[str, 
     if publish:
         host["PortBindings"] = {port: [{"HostIp": LOOPBACK, "HostPort": ""}]}
     config: dict[str, Any] = {
-        "Image": container.image,
+        "Image": request.image_digest or container.image,
         "Env": [f"{name}={value}" for name, value in _environment(request).items()],
         "WorkingDir": container.working_dir,
         "User": "" if container.user is None else str(container.user),

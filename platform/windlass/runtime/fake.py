@@ -135,7 +135,8 @@ class FakeRuntime:
         self.standby = FakeStandby()
         self.available = True  # False: every call raises RuntimeUnavailable
         self.starts: list[Start] = []  # every start ever asked for
-        self.retained: list[Container] = []
+        self.digests: dict[str, str] = {}  # image name -> what it means now
+        self.retained: list[str] = []
         self.starting = 0  # start() calls under way
         self.most_starting = 0
         self.signalled: list[str] = []  # instances that got SIGTERM, in order
@@ -151,13 +152,14 @@ class FakeRuntime:
     async def close(self) -> None:
         """Leave all as it is."""
 
-    async def retain(self, containers: Iterable[Container]) -> None:
+    async def retain(self, images: Iterable[str]) -> None:
         """Note what may still be started."""
-        self.retained = list(containers)
+        self.retained = list(images)
 
-    async def prepare(self, container: Container) -> None:
-        """Every image is here."""
+    async def prepare(self, container: Container) -> str:
+        """Every image is here; its digest is what `digests` says."""
         self._check()
+        return self.digests.get(container.image, "")
 
     async def start(self, request: Start) -> Running:
         """Start an instance as `behave` says.

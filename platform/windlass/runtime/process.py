@@ -95,10 +95,10 @@ class Process:
             self._groups.remove_parents()
         self._ended.put_nowait(None)
 
-    async def retain(self, containers: Iterable[Container]) -> None:
+    async def retain(self, images: Iterable[str]) -> None:
         """Remove nothing: there are no images."""
 
-    async def prepare(self, container: Container) -> None:
+    async def prepare(self, container: Container) -> str:
         """Make sure that the command is here.
 
         Raises:
@@ -112,6 +112,7 @@ class Process:
             )
         if complaint := _missing_command(container, _own_environment(container)):
             raise ImageMissing(complaint, "install it, or name it by its full path")
+        return ""
 
     async def start(self, request: Start) -> Running:
         """Start a child process. It listens on the PORT of its environment, on loopback.

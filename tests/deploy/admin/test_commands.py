@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -175,6 +176,19 @@ async def test_services_are_listed_described_and_deleted(run: Run) -> None:
     assert await fails(run, 1, "services", "describe", "hello") == (
         "Error: There is no service 'hello'.\n"
     )
+
+
+async def test_the_image_that_a_revision_keeps_is_described(
+    run: Run, platform: MemoryPlatform
+) -> None:
+    await done(run, "deploy", "hello", "--image", "nginx:1")
+    digest = "sha256:" + 8 * "0123456789abcdef"
+    revision = platform.revisions["hello-00001"]
+    platform.revisions[revision.name] = msgspec.structs.replace(revision, image_digest=digest)
+    shown = await done(run, "services", "describe", "hello")
+    assert "nginx:1 (sha256:0123456789ab) " in shown
+    described = json.loads(await done(run, "services", "describe", "hello", "--json"))
+    assert described["revisions"][0]["image_digest"] == digest
 
 
 async def test_views_are_tables_or_json(run: Run) -> None:

@@ -137,14 +137,23 @@ class Rig:
         self._seen: dict[str, Exit] = {}
 
     def request(
-        self, *shell: str, limits: Limits = DEFAULTS, container: Container | None = None
+        self,
+        *shell: str,
+        limits: Limits = DEFAULTS,
+        container: Container | None = None,
+        image_digest: str = "",
     ) -> Start:
         """Ask for an instance that runs a line of shell; none: what the image says."""
         command = ("/bin/sh", "-c", shell[0]) if shell else ()
         container = container or Container(image=self.image, command=command)
         name = f"web-00001-{token_hex(3)}"
         return Start(
-            instance=name, revision="web-00001", service="web", container=container, limits=limits
+            instance=name,
+            revision="web-00001",
+            service="web",
+            container=container,
+            limits=limits,
+            image_digest=image_digest,
         )
 
     async def start(
@@ -160,7 +169,7 @@ class Rig:
             self._seen[end.instance] = end.exit
         return self._seen[instance]
 
-    async def output(self, *shell: str, **more: Limits | Container) -> str:
+    async def output(self, *shell: str, **more: Limits | Container | str) -> str:
         """Run a line of shell in an instance of its own and return what it wrote."""
         running = await self.driver.start(self.request(*shell, **more))  # type: ignore[arg-type]
         await self.end_of(running.instance)

@@ -13,6 +13,7 @@ from tests.platform.oci.containers import busybox_files, fetch, write_layout
 
 from windlass.model.service import Container
 from windlass.runtime.base import ImageMissing
+from windlass.runtime.oci.daemon import Daemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,28 +60,44 @@ async def test_an_image_is_unpacked_anew_when_its_name_means_another(
     rig: Rig, tmp_path: Path
 ) -> None:
     layout = tmp_path / "moving"
-    for greeting in (b"hello\n", b"hallo\n"):
-        shutil.rmtree(layout, ignore_errors=True)
-        files = busybox_files() | {"www/index.html": greeting}
-        config: dict[str, object] = {"Cmd": ["/bin/cat", "/www/index.html"]}
-        reference = write_layout(layout, config, files)
+    for greeting in ("hello", "hallo"):
+        reference = greeter(layout, greeting)
         await rig.driver.prepare(Container(image=reference))
-        said = await rig.output(container=Container(image=reference))
-        assert said == greeting.decode().strip()
+        assert await rig.output(container=Container(image=reference)) == greeting
+
+
+async def test_an_image_stays_for_its_digest_when_its_name_means_another(
+    rig: Rig, tmp_path: Path
+) -> None:
+    layout = tmp_path / "moving"
+    container = Container(image=greeter(layout, "hello"))
+    first = await rig.driver.prepare(container)
+    greeter(layout, "hallo")
+    second = await rig.driver.prepare(container)
+    await rig.driver.retain([first, second])
+    await rig.driver.close()
+    await rig.driver.open()
+    assert unpacked(tmp_path) == {first.removeprefix("sha256:"), second.removeprefix("sha256:")}
+    assert await rig.output(container=container, image_digest=first) == "hello"
+    assert await rig.output(container=container, image_digest=second) == "hallo"
+    await rig.driver.retain([second])
+    with pytest.raises(ImageMissing, match=f"as it was deployed .{first}.*windlass deploy"):
+        await rig.driver.start(rig.request(container=container, image_digest=first))
 
 
 async def test_an_image_goes_when_neither_a_revision_nor_an_instance_needs_it(
     rig: Rig, tmp_path: Path
 ) -> None:
-    mine, others = Container(image=rig.image), Container(image=second_image(tmp_path))
+    second = second_image(tmp_path)
+    mine, others = Container(image=rig.image), Container(image=second)
     await rig.driver.prepare(others)
     assert len(unpacked(tmp_path)) == 2
     running = await rig.start()
-    await rig.driver.retain([others])
+    await rig.driver.retain([second])
     assert len(unpacked(tmp_path)) == 2, "an instance runs on it"
     assert (await fetch(running.address.host, running.address.port)).endswith(b"hello\n")
     await rig.driver.remove(running.instance)
-    await rig.driver.retain([others, others])
+    await rig.driver.retain([second, second])
     assert len(unpacked(tmp_path)) == 1
     assert await rig.output(container=others) == "other"
     await rig.driver.retain([])
@@ -108,6 +125,13 @@ async def test_what_a_crash_left_half_unpacked_is_removed(rig: Rig, tmp_path: Pa
     (folder / "partial-4567").write_bytes(b"half an archive")
     await rig.driver.open()
     assert set(folder.iterdir()) == before
+
+
+def greeter(layout: Path, greeting: str) -> str:
+    """Write an image that says the greeting, in place of the one before; return its reference."""
+    shutil.rmtree(layout, ignore_errors=True)
+    files = busybox_files() | {"www/index.html": f"{greeting}\n".encode()}
+    return write_layout(layout, {"Cmd": ["/bin/cat", "/www/index.html"]}, files)
 
 
 def second_image(folder: Path) -> str:
@@ -142,6 +166,24 @@ async def test_an_image_of_the_docker_engine_here_serves(rig: Rig) -> None:
     try:
         assert await serves(rig, name)
         assert await serves(rig, f"docker-daemon:{name}:latest")
+    finally:
+        assert docker("rmi", name)
+
+
+async def test_an_image_that_the_docker_runtime_deployed_is_found_by_its_digest(
+    rig: Rig, tmp_path: Path
+) -> None:
+    if not docker("version"):
+        pytest.skip("there is no Docker engine")
+    name = f"windlass-test-{token_hex(4)}"
+    archive = tmp_path / "saved.tar"
+    skopeo("copy", greeter(tmp_path / "layout", name), f"docker-archive:{archive}:{name}:latest")
+    assert docker("load", "-i", str(archive))
+    try:
+        digest = await Daemon().find(name)
+        assert digest
+        moved = Container(image="windlass-test-moved-on:latest")
+        assert await rig.output(container=moved, image_digest=digest) == name
     finally:
         assert docker("rmi", name)
 

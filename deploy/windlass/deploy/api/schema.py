@@ -46,6 +46,7 @@ class RevisionView(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool  # has passed its health check or served
     reason: str = ""  # why it is not ready
     template: Template
+    image_digest: str = ""  # of what its image's name meant at its deployment; empty: not known
     instances: dict[State, int] = {}
 
 

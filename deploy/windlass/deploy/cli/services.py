@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from windlass.deploy.api.schema import RevisionView, ServiceView
     from windlass.model.service import Target
 
+_DIGEST_SHOWN = len("sha256:") + 12  # characters, as docker shows an id
+
 
 @click.group("services")
 def command() -> None:
@@ -135,13 +137,20 @@ def _revision(revision: RevisionView) -> tuple[str, ...]:
     return (
         revision.name,
         "yes" if revision.ready else f"no: {revision.reason}",
-        template.container.image or " ".join(template.container.exec),
+        _runs(revision),
         template.mode,
         f"concurrency {limits.concurrency}, cpu {write_cpu(limits.milli_cpu)}, "
         f"memory {write_memory(limits.memory)}",
         f"{scaling.min_instances} to {scaling.max_instances}",
         _instances((revision,)) or "0",
     )
+
+
+def _runs(revision: RevisionView) -> str:
+    """Return the image and the beginning of its digest, hello:1 (sha256:0123456789ab)."""
+    container, digest = revision.template.container, revision.image_digest
+    name = container.image or " ".join(container.exec)
+    return f"{name} ({digest[:_DIGEST_SHOWN]})" if digest else name
 
 
 def _traffic(service: ServiceView) -> str:

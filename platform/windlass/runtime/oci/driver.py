@@ -128,8 +128,8 @@ class Oci:
         self._cgroups.close()
         self._maker = None
 
-    async def prepare(self, container: Container) -> None:
-        """Make sure the container's image is here, unpacked.
+    async def prepare(self, container: Container) -> str:
+        """Make sure the container's image is here, unpacked; return its configuration's digest.
 
         Raises:
             ImageMissing: it is not to be had.
@@ -139,11 +139,11 @@ class Oci:
                 "the oci runtime runs images, and none is named",
                 "name one with --image, or use --runtime process for a command line",
             )
-        await self._made.images.prepare(container.image)
+        return (await self._made.images.prepare(container.image)).digest
 
-    async def retain(self, containers: Iterable[Container]) -> None:
-        """Remove the unpacked images that none of these containers and no instance here needs."""
-        await self._made.retain({container.image for container in containers})
+    async def retain(self, images: Iterable[str]) -> None:
+        """Remove the unpacked images that are none of these and that no instance here needs."""
+        await self._made.retain(set(images))
 
     async def start(self, request: Start) -> Running:
         """Start an instance, in a container that stands by where one does.

@@ -17,7 +17,7 @@ import aiohttp
 import msgspec
 import structlog
 
-from windlass.runtime.base import ImageMissing
+from windlass.runtime.base import ImageMissing, image_gone
 from windlass.runtime.oci.commands import CommandFailed, run
 from windlass.runtime.oci.spec import ImageConfig
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_SHA256 = "sha256:"
 _ARCHIVES = ("docker-archive:", "oci-archive:", "oci:", "dir:")
 
 
@@ -39,6 +40,10 @@ class Image:
     id: str  # sha256 of its configuration, hexadecimal
     root: Path  # shared by all instances: never written
     config: ImageConfig
+
+    @property
+    def digest(self) -> str:
+        return _SHA256 + self.id
 
 
 class _Configuration(msgspec.Struct):
@@ -77,13 +82,21 @@ class Images:
                 if (self._folder / identifier).exists():
                     self._known[reference] = self._load(identifier)
 
-    async def get(self, reference: str) -> Image:
-        """Return the image as last prepared, so that a revision stays what it was.
+    async def get(self, reference: str, digest: str = "") -> Image:
+        """Return the image of this digest; without one, what the reference meant when prepared.
 
         Raises:
-            ImageMissing: it was never prepared and is not to be had.
+            ImageMissing: it is not here, nor to be had.
         """
-        return self._known.get(reference) or await self.prepare(reference)
+        if not digest:
+            return self._known.get(reference) or await self.prepare(reference)
+        identifier = digest.removeprefix(_SHA256)
+        if (self._folder / identifier).exists():
+            return self._load(identifier)
+        try:  # the docker runtime may have deployed it
+            return await self._prepare(f"docker-daemon:{digest}")
+        except (CommandFailed, aiohttp.ClientError) as error:
+            raise image_gone(reference, digest) from error
 
     async def prepare(self, reference: str) -> Image:
         """Look the reference up anew and unpack its image unless it is here.
@@ -103,14 +116,15 @@ class Images:
         self._write_references()
         return image
 
-    async def retain(self, references: set[str], in_use: set[str]) -> None:
-        """Remove all images but those that the references mean, and those with an id in use.
+    async def retain(self, names: set[str], in_use: set[str]) -> None:
+        """Remove all images but those with one of these names, and those with an id in use.
 
-        What they mean is not looked up anew.
+        Names are digests and references; what these mean is not looked up anew.
         """
         # Decided and out of sight in one step: what is being prepared meanwhile is not touched.
-        self._known = {name: image for name, image in self._known.items() if name in references}
+        self._known = {name: image for name, image in self._known.items() if name in names}
         needed = in_use | {image.id for image in self._known.values()}
+        needed |= {name.removeprefix(_SHA256) for name in names}
         removed = []
         for config in self._folder.glob("*/config.json"):
             name = config.parent.name
@@ -129,7 +143,7 @@ class Images:
         found = await self._daemon.find(local) if local else None
         async with self._unpacking:
             if local and found:
-                identifier = found.removeprefix("sha256:")
+                identifier = found.removeprefix(_SHA256)
                 if not (self._folder / identifier).exists():
                     await self._from_daemon(local, identifier)
             else:

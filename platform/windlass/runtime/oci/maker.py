@@ -47,7 +47,7 @@ class Maker:
         attachment = await self.network.take()
         folder = self.folder / attachment.name
         try:
-            image = await self.images.get(request.container.image)
+            image = await self.images.get(request.container.image, request.image_digest)
             self.uses[attachment.name] = image.id
             folder.mkdir(parents=True)
             self._furnish(folder, request, image, attachment)
@@ -86,9 +86,9 @@ class Maker:
         self.network.free_leases(set(living))
         return list(living.values())
 
-    async def retain(self, references: set[str]) -> None:
-        """Remove the images that neither these references nor the containers here mean."""
-        await self.images.retain(references, set(self.uses.values()))
+    async def retain(self, names: set[str]) -> None:
+        """Remove the images that neither these references or digests nor containers here mean."""
+        await self.images.retain(names, set(self.uses.values()))
 
     async def _clear(self, name: str) -> None:
         await self.engine.delete(name)
