@@ -70,6 +70,7 @@ async def test_many_lives_leave_nothing(rig: Rig) -> None:
 
 async def test_starts_that_fail_leave_nothing(rig: Rig) -> None:
     await rig.output("true")
+    await asyncio.sleep(0.2)  # the last program's pipes are closed
     before = await settled(rig, counts(rig) | {"interfaces": 1, "leases": 1, "mounts": 1})
     for _ in range(3):
         with pytest.raises(StartFailed):
@@ -79,6 +80,7 @@ async def test_starts_that_fail_leave_nothing(rig: Rig) -> None:
 
 async def test_a_start_that_is_given_up_leaves_nothing(rig: Rig) -> None:
     await rig.output("true")
+    await asyncio.sleep(0.2)  # the last program's pipes are closed
     before = await settled(rig, counts(rig) | {"interfaces": 1, "leases": 1, "mounts": 1})
     for delay in (0.0, 0.01, 0.02, 0.03, 0.05):
         start = asyncio.create_task(rig.start())
