@@ -257,6 +257,47 @@ async def test_a_reload_that_fails_leaves_the_old_worker_serving(
 
 
 @pytest.mark.slow
+async def test_a_worker_that_crashes_while_it_drains_is_lost(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    deaf = [sys.executable, "-c", WORKER.replace("link.Drain)", "link.Grant)")]
+    path = str(tmp_path / "link.sock")
+    listening = Listening("127.0.0.1", 0)
+    workers = Workers(tmp_path, lambda name: [*deaf, path, name], recorder, listening)
+    await workers.open(1)
+    [old] = workers.names
+    pid = int(pid_file(tmp_path, "worker-1").read_text())
+    await workers.reload()
+    os.kill(pid, signal.SIGKILL)
+    while (heard := await recorder.heard.get()) == link.InstanceDrained("told-at-hello"):
+        pass
+    assert heard == (old, True)
+    await workers.close(0.0)
+
+
+@pytest.mark.slow
+async def test_a_worker_that_crashes_while_it_is_replaced_is_replaced_once(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    pause = ""
+
+    def words(name: str) -> list[str]:
+        return [sys.executable, "-c", pause + WORKER, str(tmp_path / "link.sock"), name]
+
+    workers = Workers(tmp_path, words, recorder, Listening("127.0.0.1", 0))
+    await workers.open(1)
+    old = pid_file(tmp_path, "worker-1")
+    pause = "import time; time.sleep(1.5)"
+    reload = asyncio.create_task(workers.reload())
+    await until(lambda: len(workers.names) == 2)
+    os.kill(int(old.read_text()), signal.SIGKILL)
+    [new] = await reload
+    await asyncio.sleep(2.5)  # one that is started instead of the old one would be there
+    assert workers.names == {new}
+    await workers.close(1.0)
+
+
+@pytest.mark.slow
 async def test_closing_leaves_no_process_and_no_file(tmp_path: Path, recorder: Recorder) -> None:
     workers = make_workers(tmp_path, recorder)
     await workers.open(2)

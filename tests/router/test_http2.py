@@ -299,6 +299,24 @@ async def test_a_drain_lets_streams_end_and_serves_those_on_their_way(
     await asyncio.wait_for(rig.running, 5)
 
 
+async def test_an_idle_connection_is_told_and_has_a_second_while_draining_patiently(
+    rig: Rig, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rig.worker, "_settling", 0.0)
+    rig.origin.answers("/", OK)
+    client = await connect()
+    await rig.until(lambda: len(rig.worker.dispatch.clients) == 1)
+    rig.node.say(link.Drain(60.0, patient=True))
+    await client.hears(lambda: bool(client.goaways))
+    assert client.goaways == [(ALL_STREAMS, ErrorCodes.NO_ERROR)]
+    late = client.request("/")  # as if it was on its way
+    assert await client.response(late) == (200, b"hello")
+    assert not client.closed
+    assert await client.goaway() == ErrorCodes.NO_ERROR
+    assert client.goaways[-1][0] == late
+    await asyncio.wait_for(rig.running, 5)
+
+
 async def test_the_idle_connection_is_closed(
     rig: Rig, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,81 @@ async def test_a_connection_used_just_now_may_send_one_more_request_while_draini
     await rig.running
 
 
+def patient(rig: Rig) -> None:
+    """Let the worker end as at a reload."""
+    rig.node.say(link.Drain(3600.0, patient=True))
+
+
+async def draining(rig: Rig) -> None:
+    await rig.until(lambda: rig.worker.dispatch.draining)
+
+
+async def test_an_idle_connection_has_one_request_more_while_draining_patiently(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rig.worker, "_settling", 0.0)
+    rig.origin.answers("/", OK)
+    used, fresh = await rig.client(), await rig.client()
+    used.get("/")
+    await used.response()
+    await rig.until(lambda: len(rig.worker.dispatch.clients) == 2)
+    patient(rig)
+    await draining(rig)
+    await asyncio.sleep(1.3)  # longer than one has that is likely to be used
+    for client in (used, fresh):
+        client.get("/")
+        assert b"Connection: close\r\n" in await client.head()
+        assert await client.rest() == b"hello"
+    await asyncio.wait_for(rig.running, 5)
+
+
+async def test_an_idle_connection_ends_as_ever_while_draining_patiently(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rig.worker, "_settling", 0.0)
+    client = await rig.client()
+    await rig.until(lambda: len(rig.worker.dispatch.clients) == 1)
+    [connection] = rig.worker.dispatch.clients
+    ends = connection.deadline
+    patient(rig)
+    await draining(rig)
+    assert connection.deadline == ends
+    connection.deadline = 1  # as if the time had passed
+    assert await client.rest() == b""
+    await asyncio.wait_for(rig.running, 5)
+
+
+async def test_a_client_that_was_told_that_its_connection_is_kept_may_use_it_once_more(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head of the answer is out when the worker begins to drain."""
+    monkeypatch.setattr(rig.worker, "_settling", 0.0)
+    release = asyncio.Event()
+
+    async def by_parts(
+        head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        writer.write(OK[:-3])
+        await release.wait()
+        writer.write(OK[-3:])
+        return True
+
+    rig.origin.handlers[b"/parts"] = by_parts
+    rig.origin.answers("/", OK)
+    client = await rig.client()
+    client.get("/parts")
+    head = await client.head()
+    patient(rig)
+    await draining(rig)
+    release.set()
+    assert await client.exactly(5) == b"hello"
+    assert b"close" not in head
+    client.get("/")
+    assert b"Connection: close\r\n" in await client.head()
+    assert await client.rest() == b"hello"
+    await asyncio.wait_for(rig.running, 5)
+
+
 async def test_what_lasts_longer_than_the_grace_is_ended(rig: Rig) -> None:
     rig.origin.answers("/", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel")
     client = await rig.client()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -150,3 +151,29 @@ async def test_what_is_no_tls_is_closed(rig: Rig, issue: Issue) -> None:
     writer.write(b"GET / HTTP/1.1\r\nHost: hello.localhost\r\n\r\n")
     assert b"HTTP" not in await reader.read()
     writer.close()
+
+
+async def test_a_handshake_under_way_is_finished_while_draining_patiently(
+    rig: Rig, authority: trustme.CA, issue: Issue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client is not among those that are known when the worker begins to drain."""
+    rig.origin.answers("/", OK)
+    port = await listening(rig, Certificates([issue("hello.localhost")]))
+    monkeypatch.setattr(rig.worker, "_settling", 0.5)
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.setblocking(False)
+    await asyncio.sleep(0.1)  # until it is accepted
+    rig.worker.drain(60.0, patient=True)
+    await rig.until(lambda: rig.worker.dispatch.draining)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    reader, writer = await asyncio.open_connection(
+        sock=connection, ssl=context, server_hostname="hello.localhost"
+    )
+    await asyncio.sleep(1.0)  # longer than the worker waits for such clients
+    assert not rig.running.done()
+    writer.write(b"GET / HTTP/1.1\r\nHost: hello.localhost\r\n\r\n")
+    assert b"Connection: close\r\n" in await reader.readuntil(b"\r\n\r\n")
+    assert await reader.read() == b"hello"
+    writer.close()
+    await asyncio.wait_for(rig.running, 5)

@@ -13,7 +13,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Sequence
 
 BACKLOG = 4096  # connections that wait to be accepted; the kernel may allow fewer
 MOST_DESCRIPTORS = 64  # that a worker may hand over at once
@@ -29,22 +29,31 @@ class Listening:
         self._host = host
         self.port = port  # the one taken, once it is open
         self._sockets: dict[str, list[socket.socket]] = {}
+        self._is_open = False
 
-    async def open(
-        self, places: Iterable[str], handed_over: Mapping[str, Iterable[socket.socket]]
-    ) -> None:
-        """Listen for each place, where possible on the sockets that its process has handed over.
+    def take_over(self, place: str, sockets: Sequence[socket.socket]) -> None:
+        """Keep what a process has handed over, if nothing is known for its place.
+
+        One that drains has none any more, and those of a process are those of its place. Once it
+        is open here, what an earlier node left to be taken over is ours.
+        """
+        if sockets and place not in self._sockets and not self._is_open:
+            self._sockets[place] = list(sockets)
+        else:
+            _close(sockets)
+
+    async def open(self, places: Iterable[str]) -> None:
+        """Listen for each place, where possible on the sockets that were taken over.
 
         Raises:
             OSError: the address cannot be had.
         """
         wanted, places = await self._addresses(), frozenset(places)
-        for place, sockets in handed_over.items():
-            for each in sockets:
-                if place in places and (each.family, each.getsockname()[:2]) in wanted:
-                    self._sockets.setdefault(place, []).append(each)
-                else:
-                    each.close()
+        self._is_open = True
+        for place, sockets in list(self._sockets.items()):
+            addresses = {(each.family, each.getsockname()[:2]) for each in sockets}
+            if place not in places or addresses != set(wanted):
+                _close(self._sockets.pop(place))
         if not self._sockets:
             wanted = self._claim(wanted)
         for place in places.difference(self._sockets):
@@ -56,15 +65,16 @@ class Listening:
 
     def close(self) -> None:
         """Listen no more, as far as this process is concerned."""
-        for each in (one for sockets in self._sockets.values() for one in sockets):
-            each.close()
+        for sockets in self._sockets.values():
+            _close(sockets)
         self._sockets.clear()
 
     async def _addresses(self) -> list[_Address]:
         found = await asyncio.get_running_loop().getaddrinfo(
             self._host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        return [(family, (str(address[0]), self.port)) for family, _, _, _, address in found]
+        addresses = ((family, (str(address[0]), self.port)) for family, *_, address in found)
+        return list(dict.fromkeys(addresses))  # a hosts file may name one twice
 
     def _claim(self, wanted: Iterable[_Address]) -> list[_Address]:
         """Make sure that nobody listens there: a shared port is shared with whoever asks, too.
@@ -98,6 +108,11 @@ def _bound(address: _Address, *, shared: bool) -> socket.socket:
     return bound
 
 
+def _close(sockets: Iterable[socket.socket]) -> None:
+    for each in sockets:
+        each.close()
+
+
 async def handed_over(connection: socket.socket) -> list[socket.socket]:
     """Return the sockets that come with the first bytes of a Unix socket, which are left there."""
     loop, readable = asyncio.get_running_loop(), asyncio.Event()
@@ -110,7 +125,8 @@ async def handed_over(connection: socket.socket) -> list[socket.socket]:
     room = socket.CMSG_LEN(MOST_DESCRIPTORS * numbers.itemsize)
     with contextlib.suppress(ConnectionError):  # whoever reads it next will see
         # Not recv_fds: it forgets the flags.
-        _, extra, _, _ = connection.recvmsg(1, room, socket.MSG_PEEK)
+        flags = socket.MSG_PEEK | socket.MSG_CMSG_CLOEXEC
+        _, extra, _, _ = connection.recvmsg(1, room, flags)
         for level, kind, data in extra:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])

@@ -293,8 +293,9 @@ class Switchboard:
     def worker_gone(self, worker: str, *, lost: bool) -> None:
         """A worker ended, its requests lost or answered: nothing of it is in flight any more."""
         now = time.monotonic_ns()
-        if lost:
-            gap = self._metering.meter.worker_gone(worker, now)
+        meter = self._metering.meter
+        if lost or meter.is_busy(worker):  # how a process of an earlier node ended is not known
+            gap = meter.worker_gone(worker, now)
             self.event("WorkerLost", message=_lost(worker, gap), level="warning")
         self.recent.worker_gone(worker, now)
         for name, in_flight in self._levels.worker_gone(worker).items():

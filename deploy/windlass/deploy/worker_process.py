@@ -95,17 +95,20 @@ class WorkerProcess:
                 os.kill(self.pid, number)
 
     async def drain(self, grace: float, *, patient: bool) -> bool:
-        """Have it finish its requests; return when it has ended, False: it had to be killed."""
+        """Have it finish its requests; return when it has ended, and whether it did finish them.
+
+        How one that is not our child ended is not known.
+        """
         self.draining = True
         if not self.tell(link.encode(link.Drain(grace, patient))):
             self.signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self.ended(), grace + 2.0)
+            status = await asyncio.wait_for(self.ended(), grace + 2.0)
         except TimeoutError:
             self.signal(signal.SIGKILL)
             await self.ended()
             return False
-        return True
+        return status in (0, None)
 
     def forget(self) -> None:
         """Remove what tells the next node of it."""

@@ -20,7 +20,7 @@ from windlass.deploy.worker_process import WorkerProcess, left_behind, link_of, 
 from windlass.router import link
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterable
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
     from pathlib import Path
 
     from windlass.deploy.listening import Listening
@@ -105,9 +105,8 @@ class Workers:
         self._serving: dict[str, WorkerProcess] = {}  # by place
         self._watches: set[asyncio.Task[None]] = set()
         self._links: set[asyncio.Task[None]] = set()
-        self._reloading = asyncio.Lock()
+        self._replacing = asyncio.Lock()  # a place: one process at a time
         self._link: socket.socket | None = None
-        self._handed_over: dict[str, list[socket.socket]] = {}  # by place
 
     @property
     def names(self) -> frozenset[str]:
@@ -128,7 +127,7 @@ class Workers:
             if process is not None:
                 self._take_over(process, places)
         try:
-            await self._listening.open(places, self._handed_over)
+            await self._listening.open(places)
         except OSError as error:
             raise CannotListen(error.strerror or str(error)) from error
         unserved = [place for place in places if place not in self._serving]
@@ -166,11 +165,13 @@ class Workers:
         Raises:
             WorkerFailed: a new one does not come up. Those from there on are not replaced.
         """
-        async with self._reloading:
-            for place, old in sorted(self._serving.items()):
+        for place in sorted(self._serving):
+            async with self._replacing:
+                old = self._serving[place]
                 await self._start(place)
-                self._retire(old, RELOADED)
-            return [process.name for _, process in sorted(self._serving.items())]
+                if old.name in self._processes:  # it has not ended meanwhile
+                    self._retire(old, RELOADED)
+        return [process.name for _, process in sorted(self._serving.items())]
 
     def renew_certificates(self) -> None:
         """Let every worker read its certificates anew."""
@@ -246,14 +247,18 @@ class Workers:
         self._gone(process, lost=True)
         lived = asyncio.get_running_loop().time() - served_since
         pause = 0.0 if lived > SOUND_AFTER else RESTART_PAUSE
-        while True:
+        while self._serving[process.place] is process:
             await asyncio.sleep(pause)
             pause = RESTART_PAUSE
-            try:
-                await self._start(process.place)
-                return
-            except (WorkerFailed, OSError) as error:
-                log.error("worker does not start, trying again", why=str(error))
+            async with self._replacing:
+                if self._serving[process.place] is process:  # else a reload has replaced it
+                    await self._try_start(process.place)
+
+    async def _try_start(self, place: str) -> None:
+        try:
+            await self._start(place)
+        except (WorkerFailed, OSError) as error:
+            log.error("worker does not start, trying again", why=str(error))
 
     def _retire(self, process: WorkerProcess, grace: float) -> None:
         """Let a process finish what it has."""
@@ -290,16 +295,21 @@ class Workers:
             _keep(self._links, self._serve(connection))
 
     async def _serve(self, connection: socket.socket) -> None:
-        sockets = await handed_over(connection)
-        reader, writer = await asyncio.open_unix_connection(sock=connection)
+        sockets: Sequence[socket.socket] = ()
         process = None
+        try:
+            sockets = await handed_over(connection)
+            reader, writer = await asyncio.open_unix_connection(sock=connection)
+        except BaseException:
+            connection.close()
+            raise
         try:
             hello = await link.read_for_node(reader)
             process = self._processes.get(hello.worker) if isinstance(hello, link.Hello) else None
             if process is None or not isinstance(hello, link.Hello):
                 return
-            if process.place not in self._handed_over:
-                self._handed_over[process.place], sockets = sockets, []
+            self._listening.take_over(process.place, sockets)
+            sockets = ()
             process.draining = process.draining or hello.draining
             for message in self._listener.snapshot(hello.slots):
                 writer.write(link.encode(message))

@@ -163,6 +163,10 @@ class Meter:
         counted = RevisionAmounts(packed, cold_starts)
         rows[place] = rows.get(place, RevisionAmounts()) + counted
 
+    def is_busy(self, worker: str) -> bool:
+        """Tell whether something is in flight through a worker, as far as it said."""
+        return any(worker in state.open for state in self._accounts.values())
+
     def worker_gone(self, worker: str, now: int) -> Gap | None:
         """End what was in flight through a worker, given by its name or the part before the dot.
 

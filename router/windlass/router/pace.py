@@ -163,7 +163,8 @@ class PacedConnection(Exchange, asyncio.Protocol):
 
     def drain(self, now: int, until: int, *, patient: bool) -> None:
         """Close if nothing is under way, else after it."""
-        self._keep = False
+        if not (patient and self.status):
+            self._keep = False  # else an answer has begun that says otherwise
         if self._state == AWAITS_HEAD and not self._buffer:
             # Its next request may be on its way: serve that one too.
             used_just_now = self.deadline - IDLE_TIME > now - SECOND

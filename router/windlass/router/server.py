@@ -171,6 +171,8 @@ class Worker:
         dispatch.drain(now, now + int(grace * SECOND), patient=patient)
         if patient:
             await asyncio.sleep(self._settling)
+            if dispatch.clients:
+                dispatch.emptied.clear()
         try:
             async with asyncio.timeout(grace):
                 await dispatch.emptied.wait()
