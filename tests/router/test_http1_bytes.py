@@ -134,6 +134,21 @@ def test_the_same_fields_are_read_once_and_others_anew() -> None:
         wire.answer()
 
 
+def test_a_request_like_the_one_before_it_is_sent_as_that_was() -> None:
+    wire = Wire()
+    plain, other = get("/", "A: 1"), get("/other")
+    post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
+    for request in (plain, plain, other, other, plain, post, post, plain, plain):
+        wire.to_instance.written = b""
+        wire.send(request)
+        start, end = request.split(b"\r\n")[0], request.split(b"\r\n\r\n")[1]
+        assert wire.to_instance.written.startswith(start + b"\r\nHost: a\r\n")
+        assert wire.to_instance.written.endswith(b"\r\n\r\n" + end)
+        assert (b"\r\nA: 1\r\n" in wire.to_instance.written) == (b"A: 1" in request)
+        wire.answer()
+    assert wire.to_client.written == ANSWER * 9
+
+
 def test_a_pipelined_request_waits_for_the_answer_before_it() -> None:
     wire = Wire()
     wire.send(get("/1") + get("/2"))

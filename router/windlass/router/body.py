@@ -23,6 +23,16 @@ class RequestBody:
         """The trailer fields, each with its CRLF."""
         return self._chunks.trailers if self._chunks is not None else b""
 
+    @property
+    def passable(self) -> int:
+        """Bytes to come that need no look."""
+        return self._left if self._chunks is None else 0
+
+    def passed(self, size: int) -> None:
+        """Count bytes that need no look."""
+        self._left -= size
+        self.received += size
+
     def feed(self, data: bytes) -> bytes:
         """Return the body's bytes that are in `data`.
 

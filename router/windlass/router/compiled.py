@@ -19,6 +19,7 @@ from pathlib import Path
 # spends its time in h2.
 MODULES = (
     "body",
+    "bulk",
     "chunked",
     "dispatch",
     "endpoint",

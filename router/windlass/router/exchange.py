@@ -17,6 +17,8 @@ from windlass.router.retries import MAX_TRIES
 from windlass.router.tracing import cold_start, server_timing
 
 if TYPE_CHECKING:
+    import asyncio
+
     from windlass.router.dispatch import Dispatch
     from windlass.router.endpoint import Endpoint
     from windlass.router.headers import Peer, RequestFields, ResponseHead
@@ -253,6 +255,10 @@ class Exchange(ABC):
         if affinity is not None and affinity.instance(self.fields.block) != endpoint.id:
             block += affinity.set_cookie(endpoint.id)
         return head.with_fields(block)
+
+    def response_outlet(self) -> asyncio.Transport | None:
+        """Return where parts of the response's body may go as they are, None: by on_data only."""
+        return None
 
     def cold_start(self) -> int:
         """Return the ns that the request waited for its instance to be ready, 0: it was."""

@@ -9,6 +9,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from windlass.router.body import RequestBody
+from windlass.router.bulk import BULK, CAN_SPLICE, MIN, BulkReader
 from windlass.router.chunked import encode_chunk
 from windlass.router.errors import Problem, bad_request
 from windlass.router.exchange import body_too_large
@@ -36,11 +37,14 @@ from windlass.router.responses import compose, connection_field
 from windlass.router.stall import STALL_TIME
 
 if TYPE_CHECKING:
+    import asyncio
+
     from windlass.router.dispatch import Dispatch
     from windlass.router.headers import ResponseHead
     from windlass.router.upstream import Upstream
 
 MAX_PIPELINED: Final = 64 * 1024  # bytes taken of requests that have to wait for their turn
+MAX_KEPT: Final = 1024  # bytes of a request that are kept to be compared with the next
 PART: Final = 16 * 1024  # bytes of the buffer taken at once that may hold more than one body
 
 
@@ -49,7 +53,9 @@ class ClientConnection(PacedConnection):
 
     __slots__ = (
         "_chunks_out",
+        "_is_bulky",
         "_last_fields",
+        "_last_request",
         "_last_section",
         "_minor",
         "_serving_buffer",
@@ -59,9 +65,11 @@ class ClientConnection(PacedConnection):
         super().__init__(dispatch)
         self._minor = 1
         self._serving_buffer = False
+        self._is_bulky = False  # has had a large body
         self._chunks_out = False  # the response goes out in chunks
-        # Most requests of a connection have the very fields of the one before: their bytes are
-        # compared instead of parsed.
+        # Most requests of a connection have the very fields of the one before, and who polls sends
+        # the very same request: their bytes are compared instead of parsed.
+        self._last_request: bytes | None = None  # what method, target and fields hold
         self._last_section: bytes | None = None
         self._last_fields = RequestFields()
 
@@ -70,6 +78,9 @@ class ClientConnection(PacedConnection):
         state = self._state
         if state == AWAITS_HEAD:
             if not self._buffer:
+                if data == self._last_request:
+                    self._start()
+                    return
                 end = data.find(HEAD_END)
                 if end >= 0:
                     if len(data) > end + len(HEAD_END):
@@ -137,6 +148,13 @@ class ClientConnection(PacedConnection):
             return
         self.fields = fields
         self._minor = minor
+        is_whole = fields.length == 0 and len(data) == end + len(HEAD_END)
+        self._last_request = data if is_whole and len(data) <= MAX_KEPT else None
+        self._start()
+
+    def _start(self) -> None:
+        """Begin the request that method, target and fields hold."""
+        fields, minor = self.fields, self._minor
         self._keep = (minor == 1 or fields.keep_alive) and not fields.close
         if self.dispatch.draining:
             self._keep = False
@@ -148,6 +166,9 @@ class ClientConnection(PacedConnection):
             self._state = AWAITS_BODY
             self._body = body = RequestBody(fields.length)
             self._body_came = 0
+            if fields.length >= BULK and CAN_SPLICE and not self._is_bulky and self._is_plain():
+                self._is_bulky = True
+                BulkReader.take_over(self, self._transport)
             size = len(self._buffer) if fields.length >= len(self._buffer) else PART
             while self._buffer and self._state == AWAITS_BODY:
                 part = bytes(self._buffer[:size])
@@ -201,6 +222,26 @@ class ClientConnection(PacedConnection):
             self._buffer[:0] = body.rest
             if self.upstream is not None:
                 self.upstream.end(body.trailers)
+
+    def awaits_bulk(self) -> bool:
+        """Tell whether a large body comes next, or the head before one."""
+        return self._state == AWAITS_HEAD or self.way_on() is not None
+
+    def way_on(self) -> tuple[asyncio.Transport, int] | None:
+        """Return where bytes of a large body go as they are, and how many are to come."""
+        body, upstream = self._body, self.upstream
+        if self._state != AWAITS_BODY or body is None or upstream is None or body.passable < MIN:
+            return None
+        outlet = upstream.request_outlet()
+        return None if outlet is None else (outlet, body.passable)
+
+    def passed(self, size: int) -> None:
+        """So many bytes went there."""
+        body = self._body
+        if body is not None:
+            body.passed(size)
+            if not body.passable:
+                self._read_body(body, b"")
 
     def _is_too_large(self, body: RequestBody) -> bool:
         """Refuse a body that passes the limit; one with a Content-Length was refused before."""
@@ -265,6 +306,13 @@ class ClientConnection(PacedConnection):
             self.upstream.send(bytes(self._buffer))
             self._buffer.clear()
         self._resume_reading()
+
+    def response_outlet(self) -> asyncio.Transport | None:
+        """Return where parts of the response's body may go as they are, None: by on_data only."""
+        return self._transport if self._is_plain() and not self._chunks_out else None
+
+    def _is_plain(self) -> bool:
+        return self._peer.scheme == b"http"
 
     def on_data(self, data: bytes) -> None:
         """Pass on a part of the response's body, or of the tunnel."""

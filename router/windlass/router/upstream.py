@@ -9,6 +9,7 @@ import asyncio
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
+from windlass.router.bulk import BULK, CAN_SPLICE, MIN, BulkReader
 from windlass.router.chunked import ChunkedBody, encode_chunk
 from windlass.router.errors import Problem, bad_response
 from windlass.router.grammar import HEAD_END, Malformed, parse_status_line
@@ -41,6 +42,9 @@ class Upstream(Protocol):
     def send(self, data: bytes) -> None:
         """Send a part of the request's body, or of the tunnel."""
 
+    def request_outlet(self) -> asyncio.Transport | None:
+        """Return where parts of the request's body may go as they are, None: by `send` only."""
+
     def end(self, trailers: bytes) -> None:
         """End the request's body; trailers are fields, each with its CRLF."""
 
@@ -62,6 +66,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_chunks",
         "_chunks_out",
         "_informational",
+        "_is_bulky",
         "_last_head",
         "_last_raw",
         "_left",
@@ -92,6 +97,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._request_ended = True
         self._reusable = False
         self._reading = True
+        self._is_bulky = False  # has had a large body
         # Most responses of a connection have the very head of the one before (but once a second,
         # for the Date): its bytes are compared instead of parsed.
         self._last_raw = b""
@@ -115,6 +121,10 @@ class UpstreamConnection(asyncio.Protocol):
         """Send a part of the request's body, or of the tunnel."""
         self._transport.write(encode_chunk(data) if self._chunks_out else data)
 
+    def request_outlet(self) -> asyncio.Transport | None:
+        """Return where parts of the request's body may go as they are, None: by `send` only."""
+        return None if self._chunks_out else self._transport
+
     def end(self, trailers: bytes) -> None:
         """End the request's body."""
         self._request_ended = True
@@ -122,6 +132,24 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.write(b"0\r\n%b\r\n" % trailers)
 
     # The response.
+
+    def awaits_bulk(self) -> bool:
+        """Tell whether a large body comes next, or the head before one."""
+        return self._state == _HEAD or self.way_on() is not None
+
+    def way_on(self) -> tuple[asyncio.Transport, int] | None:
+        """Return where bytes of a large body go as they are, and how many are to come."""
+        exchange = self.exchange
+        if exchange is None or self._state != _LENGTH or self._left < MIN:
+            return None
+        outlet = exchange.response_outlet()
+        return None if outlet is None else (outlet, self._left)
+
+    def passed(self, size: int) -> None:
+        """So many bytes went there."""
+        self._left -= size
+        if not self._left and self.exchange is not None:
+            self._read_length(self.exchange, b"")
 
     def data_received(self, data: bytes) -> None:
         """Take what the instance sent."""
@@ -140,22 +168,23 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _read_heads(self, exchange: Exchange, data: bytes) -> None:
         while True:
-            end = data.find(HEAD_END)
-            if end < 0:
-                self._buffer = data
-                if len(data) > MAX_HEAD:
-                    self._refuse(f"its head is over the limit of {MAX_HEAD} bytes")
-                return
-            raw = data[: end + 2]
-            if raw == self._last_raw and self._last_head is not None:
+            size = len(self._last_raw)
+            if self._last_head is not None and data[:size] == self._last_raw:
                 head = self._last_head
             else:
+                end = data.find(HEAD_END)
+                if end < 0:
+                    self._buffer = data
+                    if len(data) > MAX_HEAD:
+                        self._refuse(f"its head is over the limit of {MAX_HEAD} bytes")
+                    return
+                size = end + len(HEAD_END)
                 try:
-                    head = self._parse(raw)
+                    head = self._parse(data[:size])
                 except Malformed as error:
                     self._refuse(str(error))
                     return
-            data = data[end + 4 :]
+            data = data[size:]
             if head.status >= 200 or head.status == 101:
                 break
             self._informational += 1
@@ -172,7 +201,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _parse(self, raw: bytes) -> ResponseHead:
         line_end = raw.find(b"\r\n")
         minor, status, reason = parse_status_line(raw[:line_end])
-        head = read_response(raw[line_end + 2 :], minor, status, reason)
+        head = read_response(raw[line_end + 2 : -2], minor, status, reason)
         self._last_raw, self._last_head = raw, head
         return head
 
@@ -189,6 +218,9 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if length >= 0:
             self._state, self._left = _LENGTH, length
+            if length >= BULK and CAN_SPLICE and not self._is_bulky:
+                self._is_bulky = True
+                BulkReader.take_over(self, self._transport)
         elif length == CHUNKED:
             self._state, self._chunks = _CHUNKS, ChunkedBody()
         else:
