@@ -100,6 +100,16 @@ def test_a_message_that_crossed_a_grant_does_not_ask_twice() -> None:
     assert leases.level(R) == Level(1, 1)
 
 
+def test_a_message_that_crossed_the_first_grant_after_zero_does_not_ask_twice() -> None:
+    leases = leases_of("w1")
+    leases.serve("a", R, 1)
+    leases.remove("a")
+    assert leases.starved("w1", R, Level(0, 1), 1) == [Lack(R)]
+    assert leases.serve("b", R, 1) == [Grant("w1", "b", 1)]
+    assert leases.starved("w1", R, Level(0, 1), 1) == []  # said before the slot came
+    assert leases.level(R) == Level(1, 0)
+
+
 def test_where_all_wait_the_one_below_its_part_gets_slots_ahead() -> None:
     leases = leases_of("w1")
     leases.serve("a", R, 10)
@@ -159,6 +169,26 @@ def test_the_last_who_came_are_refused_first() -> None:
     leases.starved("w2", R, Level(0, 1), 0)
     assert leases.refuse(R, 2) == [Refuse("w2", R, 1), Refuse("w1", R, 1)]
     assert leases.level(R) == Level(0, 2)
+
+
+def test_slots_of_a_frozen_instance_come_from_whom_it_rests_at_too() -> None:
+    """The first worker needs more than its part: it alone thaws, on what the second one has."""
+    shared = SharedSlots()
+    shared.worker_starts()
+    shared.worker_starts()
+    shared.instance_ready(4)
+    shared.all_settles()
+    shared.tell_all(("rest", "i3"))
+    shared.all_settles()
+    first, second = shared.workers
+    assert [instance.id for instance in first.pool.resting] == ["i3"]
+    shared.ask_for(first, 2)
+    assert not first.pool.resting, "its own slots are enough to thaw it"
+    shared.ask_for(first, 2)
+    assert second.pool.resting, "it has not heard of the thaw"
+    shared.all_settles()
+    assert len(first.held) == 4
+    assert not second.pool.resting
 
 
 class Worker:
@@ -351,7 +381,9 @@ class SharedSlots(RuleBasedStateMachine):
     @precondition(lambda self: self.workers)
     @rule(data=st.data(), count=st.sampled_from([1, 2, 3, 6, 12]))
     def requests(self, data: st.DataObject, count: int) -> None:
-        worker = self.any_worker(data)
+        self.ask_for(self.any_worker(data), count)
+
+    def ask_for(self, worker: Worker, count: int) -> None:
         for _ in range(count):
             self.names += 1
             try:
@@ -362,6 +394,14 @@ class SharedSlots(RuleBasedStateMachine):
                 worker.say("starved")
             else:
                 worker.held.append(instance)
+
+    @precondition(lambda self: len(self.workers) > 1)
+    @rule(count=st.sampled_from([4, 10]))
+    def surge(self, count: int) -> None:
+        """More than there are slots, at all workers: one after another comes to its part."""
+        for worker in self.workers:
+            self.ask_for(worker, count)
+        self.all_settles()
 
     @precondition(lambda self: any(worker.held for worker in self.workers))
     @rule(data=st.data(), count=st.sampled_from([1, 2, 4, 24]))
@@ -490,6 +530,12 @@ class SharedSlots(RuleBasedStateMachine):
                 assert of.owed[worker.name] <= worker.pool.recalled
                 assert of.ahead[worker.name] <= worker.pool.ahead
                 assert not of.asked[worker.name], "all have answered"
+                if worker.pool.recalled:
+                    known = worker.pool.instances.values()
+                    assert all(instance.slots == instance.in_flight for instance in known)
+                if worker.pool.queue:
+                    known = worker.pool.instances.values()
+                    assert all(i.slots == i.in_flight for i in known if i.open)
 
     def assert_all_in_use(self, name: str) -> None:
         in_use = sum(worker.pool.instances[name].in_flight for worker in self.workers)
@@ -501,6 +547,17 @@ class SharedSlots(RuleBasedStateMachine):
         assert self.leases.level(R).queued >= waiting, "the autoscaler is to know of all who wait"
 
     @invariant()
+    def nothing_is_given_back_while_the_node_is_away(self) -> None:
+        for worker in self.workers:
+            if not worker.linked:
+                assert worker.pool.recalled == worker.pool.ahead == 0
+
+    @invariant()
+    def what_goes_back_ahead_is_owed(self) -> None:
+        for worker in self.workers:
+            assert worker.pool.ahead <= worker.pool.recalled
+
+    @invariant()
     def no_instance_has_more_than_it_takes(self) -> None:
         for name, slots in self.instances.items():
             known = [w.pool.instances[name] for w in self.workers if name in w.pool.instances]
@@ -509,5 +566,5 @@ class SharedSlots(RuleBasedStateMachine):
             assert all(instance.in_flight <= instance.slots for instance in known)
 
 
-SharedSlots.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+SharedSlots.TestCase.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)
 TestSharedSlots = SharedSlots.TestCase

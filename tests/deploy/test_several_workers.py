@@ -131,6 +131,24 @@ async def test_a_node_that_was_killed_reloads_workers_that_it_did_not_start(
     assert len(reloaded["workers"]) == 2
 
 
+async def test_a_node_that_was_killed_while_old_workers_drain_has_the_sockets_of_the_new_ones(
+    two_workers: Platform,
+) -> None:
+    platform = two_workers
+    await platform.succeed("deploy", "hello", "--exec", HELLO, "--min-instances", "1")
+    kept = [await asyncio.open_connection("127.0.0.1", platform.http) for _ in range(8)]
+    await asyncio.sleep(0.5)  # until they are accepted; the old workers wait for their requests
+    await platform.json("reload")
+    assert len(list(platform.state.glob("worker-*.pid"))) > 2
+    platform.kill_node()
+    await platform.up_again()
+    await platform.until(lambda: answers(platform), 10)
+    asked = [asyncio.wait_for(platform.once("hello"), 5) for _ in range(40)]
+    assert await asyncio.gather(*asked) == [200] * 40
+    for _, writer in kept:
+        writer.close()
+
+
 async def answers(platform: Platform) -> bool:
     try:
         return (await platform.get("hello"))[0] == 200

@@ -143,7 +143,8 @@ class Leases:
         if known is not None and known.revision:
             of = self._revision(known.revision)
             of.instances -= 1
-            if not (of.instances or of.wants or of.in_flight.total()):
+            # Workers go on counting what they are granted: without that, none is forgotten.
+            if not (of.instances or of.wants or of.in_flight.total() or of.granted):
                 del self._revisions[known.revision]
 
     # Workers.

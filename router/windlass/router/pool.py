@@ -287,7 +287,8 @@ class Pool(Generic[InstanceT, TicketT]):
         slots half go along, so that the one who asks need not ask for each.
         """
         self.recalled += slots
-        self.ahead += ahead
+        # Less is owed than the node thinks where slots are on their way to it.
+        self.ahead = min(self.ahead + ahead, self.recalled)
         while self.recalled and self._filled:
             fullest = self._buckets[self._filled.bit_length() - 1]
             instance = next(iter(fullest))  # so that idle ones stay idle at the others, too
