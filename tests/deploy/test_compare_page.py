@@ -77,7 +77,8 @@ async def test_a_run_ends_in_a_report_and_its_services_are_gone(
     await until(process_platform, "Cloud Run mode is under load.")
     assert any(name.startswith("compare-cloudrun-") for name in await services(process_platform))
     text = await until(process_platform, "The comparison is over.")
-    assert "as much: in cloudrun mode" in text
+    assert "times as much" in text  # or little less: so small a load hardly shares anything
+    assert ": in cloudrun mode" in text
     assert await services(process_platform) == []
     run = run_of(process_platform)
     assert run["state"] == "ended"
