@@ -248,9 +248,8 @@ class Docker:
             self._unremoved.add(instance)
 
     async def _adopt(self, instance: str) -> Running | None:
-        told = asyncio.Event()
-        told.set()
-        self._alive[instance] = told  # before looking: it may end at any moment
+        # Before looking: it may end at any moment, which is told only if it was found running.
+        told = self._alive[instance] = asyncio.Event()
         try:
             with faults_told():
                 found = await self._inspect(instance)
@@ -258,6 +257,7 @@ class Docker:
             self._alive.pop(instance, None)
             raise
         if found.is_running:
+            told.set()
             labels = found.labels
             return Running(instance, labels[form.REVISION], labels[form.SERVICE], found.address())
         self._alive.pop(instance, None)

@@ -136,12 +136,17 @@ async def check_exposition(platform: Platform) -> None:
 
 
 async def test_what_is_exported_is_told_once_per_service(process_platform: Platform) -> None:
+    names: list[str] = []
+
+    async def is_reported() -> bool:
+        async with process_platform.session.get(
+            f"http://127.0.0.1:{process_platform.admin}/metrics"
+        ) as response:
+            lines = [line for line in (await response.text()).splitlines() if line[:1] != "#"]
+        names[:] = [line.rpartition(" ")[0] for line in lines]
+        return json.dumps(names).count("shared") > 10
+
     await process_platform.succeed("deploy", "shared", "--exec", HELLO)
     await process_platform.get("shared")
-    async with process_platform.session.get(
-        f"http://127.0.0.1:{process_platform.admin}/metrics"
-    ) as response:
-        lines = [line for line in (await response.text()).splitlines() if line[:1] != "#"]
-    names = [line.rpartition(" ")[0] for line in lines]
+    await process_platform.until(is_reported, 20.0)
     assert len(names) == len(set(names))
-    assert json.dumps(names).count("shared") > 10
