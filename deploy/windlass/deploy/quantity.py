@@ -1,8 +1,10 @@
-"""Quantities as Kubernetes writes them, and durations, read exactly: never through a float."""
+"""What flags and annotations write as text: quantities as Kubernetes writes them, durations and
+budgets (exactly, never through a float), and command lines."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from decimal import Decimal
 from fractions import Fraction
 
@@ -83,6 +85,21 @@ def read_duration(text: str) -> float:
     if not parts or "".join(part[0] for part in parts) != text:
         raise BadQuantity(text, DURATION_ALLOWED)
     return float(sum(Fraction(part[1]) * _SECONDS[part[2]] for part in parts))
+
+
+def read_command_line(text: str) -> tuple[str, ...]:
+    """Return a command line's words, as a shell splits them.
+
+    Raises:
+        BadQuantity: no word, or a quote that is not closed.
+    """
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError:
+        words = ()
+    if not words:
+        raise BadQuantity(text, "a command line; check its quotes")
+    return words
 
 
 def write_cpu(milli_cpu: int) -> str:

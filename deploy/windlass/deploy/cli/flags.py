@@ -6,7 +6,6 @@ What is not given stays as the service's latest revision has it, as with `gcloud
 from __future__ import annotations
 
 import math
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +15,7 @@ from windlass.deploy.quantity import (
     BUDGET_ALLOWED,
     BadQuantity,
     read_budget,
+    read_command_line,
     read_cpu,
     read_duration,
     read_memory,
@@ -183,7 +183,7 @@ def read_percents(text: str) -> tuple[Target, ...]:
 
 def _container(flags: Flags, known: Container, reader: FlagReader) -> Container:
     container = known
-    command_line = reader.take("--exec", flags.exec, _command_line)
+    command_line = reader.take("--exec", flags.exec, read_command_line)
     # One takes the place of the other; both at once is a fault that the rules find.
     if flags.image is not None:
         container = msgspec.structs.replace(container, image=flags.image, exec=())
@@ -253,13 +253,3 @@ def _given(value: Struct, **changes: object) -> Struct:
     """Return the value with those changes that are not None."""
     given = {field: change for field, change in changes.items() if change is not None}
     return msgspec.structs.replace(value, **given)
-
-
-def _command_line(text: str) -> tuple[str, ...]:
-    try:
-        words = tuple(shlex.split(text))
-    except ValueError:
-        words = ()
-    if not words:
-        raise BadQuantity(text, "a command line; check its quotes")
-    return words

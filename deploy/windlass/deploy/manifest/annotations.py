@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from windlass.deploy.manifest.section import Findings, convert
-from windlass.deploy.quantity import BUDGET_ALLOWED, BadQuantity, read_budget, read_duration
+from windlass.deploy.quantity import (
+    BUDGET_ALLOWED,
+    BadQuantity,
+    read_budget,
+    read_command_line,
+    read_duration,
+)
 from windlass.model.budget import Action, Budget, Period
 from windlass.model.service import Mode, Scaling
 
@@ -74,7 +79,7 @@ def read_annotations(given: Mapping[str, str], path: str, findings: Findings) ->
     asked = Asked(
         scaling=_scaling(given, path, findings),
         mode=_take(given, MODE, _mode, Mode.CLOUDRUN, path, findings),
-        exec=_take(given, EXEC, _command, (), path, findings),
+        exec=_take(given, EXEC, read_command_line, (), path, findings),
         health_check=_take(given, HEALTH_CHECK_DISABLED, _truth, False, path, findings) is False,
         session_affinity=_take(given, SESSION_AFFINITY, _truth, False, path, findings),
         cpu_throttling=_take(given, CPU_THROTTLING, _truth, True, path, findings),
@@ -203,13 +208,3 @@ def _truth(text: str) -> bool:
     if text not in ("true", "false"):
         raise BadQuantity(text, "'true' or 'false'")
     return text == "true"
-
-
-def _command(text: str) -> tuple[str, ...]:
-    try:
-        words = tuple(shlex.split(text))
-    except ValueError:
-        words = ()
-    if not words:
-        raise BadQuantity(text, "a command line; check its quotes")
-    return words
