@@ -347,8 +347,8 @@ def test_a_workers_end_ends_what_was_in_flight_through_it() -> None:
     meter = _meter(_revision())
     meter.changed(_instance(started=0, ready=0))
     _tell(meter, 3 * SECOND, since=SECOND)
-    gap = meter.worker_gone("worker-1", 4 * SECOND)
-    assert gap == Gap("worker-1", YEAR_2026 + 3 * SECOND, YEAR_2026 + 4 * SECOND)
+    gap = meter.worker_gone("worker-1.a", 4 * SECOND, lost=False)
+    assert gap == Gap("worker-1.a", YEAR_2026 + 3 * SECOND, YEAR_2026 + 4 * SECOND)
     total = _sum(meter.flush(9 * SECOND, YEAR_2026))
     assert (total.busy, total.idle) == (2 * SECOND, 7 * SECOND)
 
@@ -360,21 +360,71 @@ def test_what_was_not_heard_of_before_everything_was_killed_is_known() -> None:
     _tell(meter, 5 * SECOND - 7, since=SECOND)
     ledger.append(meter.flush(5 * SECOND, YEAR_2026))
     meter = _meter(_revision(), ledger.load(), now=60 * SECOND)
-    meter.worker_gone("worker-1", 60 * SECOND)
+    meter.take_over(["worker-1.a"], 60 * SECOND)
+    meter.worker_gone("worker-1.a", 60 * SECOND, lost=True)
     ledger.append(meter.flush(61 * SECOND, YEAR_2026))
-    gap = Gap("worker-1", YEAR_2026 + 5 * SECOND - 7, YEAR_2026 + 60 * SECOND)
+    gap = Gap("worker-1.a", YEAR_2026 + 5 * SECOND - 7, YEAR_2026 + 60 * SECOND)
     assert ledger.usage(0, 4e9).gaps == (gap,)
     assert ledger.usage(0, 1e9).gaps == ()
 
 
-def test_an_idle_worker_has_nothing_to_report_and_loses_a_second_at_most() -> None:
+def test_of_an_idle_worker_all_is_known_up_to_when_it_said_so() -> None:
     meter = _meter(_revision())
-    _tell(meter, SECOND)
+    meter.expect("worker-1")
     meter.flush(100 * SECOND, YEAR_2026)
-    gap = meter.worker_gone("worker-1", 100 * SECOND + 5)
-    assert gap is not None
-    assert gap.end - gap.begin == SECOND + 5
-    assert meter.worker_gone("worker-2", 100 * SECOND) is None
+    meter.quiet("worker-1", 99 * SECOND)
+    gap = meter.worker_gone("worker-1", 100 * SECOND, lost=True)
+    assert gap == Gap("worker-1", YEAR_2026 + 99 * SECOND, YEAR_2026 + 100 * SECOND)
+
+
+def test_a_worker_that_ended_by_its_own_will_or_served_nothing_leaves_no_gap() -> None:
+    meter = _meter(_revision())
+    meter.expect("worker-1")
+    assert meter.worker_gone("worker-1", SECOND, lost=False) is None
+    assert meter.worker_gone("worker-2", SECOND, lost=True) is None
+
+
+def test_a_worker_that_was_killed_before_it_was_heard_of_is_unknown_since_the_last_flush() -> None:
+    ledger = Ledger(Path(":memory:"), boot="one")
+    ledger.append(_meter(_revision()).flush(5 * SECOND, YEAR_2026))
+    meter = _meter(_revision(), ledger.load(), now=60 * SECOND)
+    meter.take_over(["worker-1.a"], 60 * SECOND)
+    gap = meter.worker_gone("worker-1.a", 61 * SECOND, lost=True)
+    assert gap == Gap("worker-1.a", YEAR_2026 + 5 * SECOND, YEAR_2026 + 61 * SECOND)
+
+
+def test_workers_that_are_gone_are_no_more_in_the_ledger() -> None:
+    ledger = Ledger(Path(":memory:"), boot="one")
+    meter = _meter(_revision())
+    for worker in ("worker-1.a", "worker-1.b", "worker-1.c"):
+        meter.expect(worker)
+    ledger.append(meter.flush(5 * SECOND, YEAR_2026))
+    meter.worker_gone("worker-1.a", 6 * SECOND, lost=True)
+    ledger.append(meter.flush(6 * SECOND, YEAR_2026))
+    meter = _meter(_revision(), ledger.load(), now=60 * SECOND)
+    meter.take_over(["worker-1.c"], 60 * SECOND)
+    ledger.append(meter.flush(60 * SECOND, YEAR_2026))
+    saved = ledger.load()
+    assert saved is not None
+    assert saved.marks.keys() == {"worker-1.c"}
+
+
+def test_after_the_machine_was_started_anew_it_is_known_who_lived_and_what_is_unknown() -> None:
+    ledger = Ledger(Path(":memory:"), boot="one")
+    meter = _meter(_revision())
+    meter.changed(_instance(started=0, ready=0))
+    _tell(meter, 4 * SECOND)
+    ledger.append(meter.flush(5 * SECOND, YEAR_2026))
+    saved = ledger.load()
+    assert saved is not None
+    saved.rebooted = True
+    meter = Meter({}, 7, YEAR_2026 + 60 * SECOND, saved)
+    meter.take_over(["worker-1.a"], 7)
+    assert meter.alive() == {}
+    assert meter.ended_by_reboot == {"shop-00001-a": YEAR_2026 + 5 * SECOND}
+    batch = meter.flush(8, YEAR_2026 + 60 * SECOND)
+    assert batch.gaps == [Gap("", YEAR_2026 + 4 * SECOND, YEAR_2026 + 60 * SECOND + 7)]
+    assert batch.marks == {"worker-1.a": None}
 
 
 def test_an_environment_that_was_never_invoked_pays_for_its_start() -> None:
@@ -443,7 +493,7 @@ def test_an_instance_that_vanished_while_the_platform_was_down_ends_where_it_was
     ledger.append(meter.flush(5 * SECOND, YEAR_2026))
     meter = _meter(_revision(), ledger.load(), now=60 * SECOND)
     assert meter.alive().keys() == {"shop-00001-a"}
-    meter.vanished("shop-00001-a")
+    assert meter.vanished("shop-00001-a") == YEAR_2026 + 5 * SECOND
     ledger.append(meter.flush(61 * SECOND, YEAR_2026))
     assert ledger.usage(0, 4e9).total().idle == 5 * SECOND
     assert meter.alive() == {}
@@ -467,7 +517,9 @@ def test_what_was_in_flight_at_an_instance_that_vanished_stays_billed() -> None:
     meter.vanished("shop-00001-a")
     ledger.append(meter.flush(61 * SECOND, YEAR_2026))
     assert ledger.usage(0, 4e9).total().busy == 4 * SECOND
-    meter.worker_gone("worker-1", 62 * SECOND)  # killed, too: its last report is what is known
+    meter.worker_gone(
+        "worker-1.a", 62 * SECOND, lost=True
+    )  # killed, too: its last report is what is known
     ledger.append(meter.flush(62 * SECOND, YEAR_2026))
     assert ledger.usage(0, 4e9).total().busy == 3 * SECOND
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from windlass.router import link
@@ -26,12 +27,25 @@ async def test_a_report_counts_what_happened(rig: Rig) -> None:
     assert report.begin <= instance.busy[0][0] <= instance.busy[-1][1] <= report.end
 
 
-async def test_an_idle_worker_reports_nothing(rig: Rig) -> None:
+async def test_an_idle_worker_reports_that_nothing_happened_up_to_now(rig: Rig) -> None:
     for _ in range(3):
         rig.worker.link.report(rig.worker.dispatch)
-    rig.node.say(link.InstanceDraining("hello-00001-a"))
-    await rig.node.hears(link.InstanceDrained)
+    moments = [(await rig.node.hears(link.Quiet, count)).end for count in (1, 2, 3)]
+    known = [*moments, time.monotonic_ns()]
+    assert known == sorted(set(known))
     assert not any(isinstance(message, link.Report) for message in rig.node.heard)
+
+
+async def test_a_report_begins_where_the_worker_was_quiet_up_to(rig: Rig) -> None:
+    rig.worker.link.report(rig.worker.dispatch)
+    await rig.node.hears(link.Quiet)
+    rig.origin.answers("/", OK)
+    client = await rig.client()
+    client.get("/")
+    await client.response()
+    report = await rig.node.hears(link.Report)
+    quiet = [message for message in rig.node.heard if isinstance(message, link.Quiet)]
+    assert report.begin in {message.end for message in quiet}
 
 
 async def test_reports_that_were_not_acknowledged_come_again_after_a_reconnect(rig: Rig) -> None:

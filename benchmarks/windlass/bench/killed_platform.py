@@ -35,5 +35,8 @@ class KilledPlatform(OwnPlatform):
         return Counted(
             requests=usage["requests"],
             busy=float(usage["busy_seconds"]),
-            heard=round(gaps[-1]["begin"] * 1e9) - since_1970 if gaps else 0,
+            gaps=tuple(
+                (round(gap["begin"] * 1e9) - since_1970, round(gap["end"] * 1e9) - since_1970)
+                for gap in gaps
+            ),
         )

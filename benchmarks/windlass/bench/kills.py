@@ -26,6 +26,7 @@ from windlass.bench.killed_platform import KilledPlatform
 
 CLIENTS = 4
 WAITS = (20, 120)  # ms that a request takes
+MILLISECOND = 1_000_000  # ns
 LOADED = (0.3, 4.0)  # seconds of load before a kill
 SERVER = "examples/hello/server.py"
 
@@ -82,7 +83,7 @@ async def _client(platform: KilledPlatform, record: Record, chance: random.Rando
     async with aiohttp.ClientSession(headers=headers) as session:
         while True:
             wait = chance.randint(*WAITS)
-            with record.request() as request:
+            with record.request(wait * MILLISECOND) as request:
                 async with session.get(f"{platform.url}/?ms={wait}") as response:
                     await response.read()
                     request.answered = response.status == 200
@@ -91,16 +92,20 @@ async def _client(platform: KilledPlatform, record: Record, chance: random.Rando
 def report(plan: Plan, verdicts: list[Verdict]) -> dict[str, object]:
     """Return the verdicts in short, with the machine."""
     lost = sorted(verdict.lost for verdict in verdicts)
+    admitted = sorted(verdict.admitted for verdict in verdicts)
     return {
         "machine": machine.describe(),
         "plan": asdict(plan),
         "requests": sum(verdict.sent for verdict in verdicts),
         "sound": sum(verdict.is_sound for verdict in verdicts),
         "lost_requests": sum(verdict.lost_requests for verdict in verdicts),
-        "most_admitted_seconds": round(max(verdict.admitted for verdict in verdicts), 6),
         "least_lost_seconds": round(lost[0], 6),
         "median_lost_seconds": round(lost[len(lost) // 2], 6),
         "most_lost_seconds": round(lost[-1], 6),
+        "least_admitted_seconds": round(admitted[0], 6),
+        "median_admitted_seconds": round(admitted[len(admitted) // 2], 6),
+        "most_admitted_seconds": round(admitted[-1], 6),
+        "most_hidden_seconds": round(max(verdict.hidden for verdict in verdicts), 6),
     }
 
 

@@ -6,19 +6,23 @@ A worker is told that a report is safe only once its batch is in the ledger.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
 import structlog
 
 from windlass.billing.ledger import LedgerUnavailable
+from windlass.model.instance import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from windlass.billing.ledger import Ledger
     from windlass.billing.meter import Meter
+    from windlass.billing.rows import Gap
     from windlass.billing.running import RunningUsage
+    from windlass.model.instance import Instance
     from windlass.router import link
 
 log = structlog.get_logger(__name__)
@@ -26,6 +30,7 @@ log = structlog.get_logger(__name__)
 # Seconds between flushes. What a kill of node and routers loses is this, the routers' report
 # interval, and what a flush takes: all in all under a second.
 INTERVAL = 0.5
+SOON = 0.05  # seconds after which what is urgent is flushed: many at once are one flush
 
 
 class Metering:
@@ -44,6 +49,24 @@ class Metering:
         self._acknowledge = acknowledge
         self._writing = asyncio.Lock()
         self._unwritten = False
+        self._urgent = asyncio.Event()
+
+    def changed(self, instance: Instance) -> None:
+        """Take an instance's new state.
+
+        One that has begun or serves is in the ledger soon: where the node is killed, what the
+        instance does from then on can be billed only if its beginning is known.
+        """
+        self.meter.changed(instance)
+        if instance.state in (State.STARTING, State.READY):
+            self._urgent.set()
+
+    def worker_gone(self, worker: str, *, lost: bool) -> Gap | None:
+        """End what was in flight through a worker, now; see `Meter.worker_gone`."""
+        gap = self.meter.worker_gone(worker, time.monotonic_ns(), lost=lost)
+        if gap:
+            self._urgent.set()
+        return gap
 
     def count(self, report: link.Report) -> bool:
         """Count a report; return False if it has been counted before."""
@@ -72,7 +95,10 @@ class Metering:
     async def run(self) -> None:
         """Flush every interval until cancelled."""
         while True:
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(SOON)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._urgent.wait(), INTERVAL - SOON)
+            self._urgent.clear()
             await self.flush()
 
     async def flush(self) -> None:
@@ -92,4 +118,5 @@ class Metering:
                 log.info("ledger is written again")
             self._unwritten = False
             for worker, mark in batch.marks.items():
-                self._acknowledge(worker, mark.sequence)
+                if mark is not None:
+                    self._acknowledge(worker, mark.sequence)

@@ -156,9 +156,11 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
     autoscaler.hold()
     control.load()
     switchboard.sharing.expect(workers.names)
+    meter.take_over(workers.names, now)
     stack.push_async_callback(metering.flush)
     await budgets.look()  # what was capped is, before a request comes
     await _take_over(autoscaler, control, meter, switchboard)
+    await metering.flush()  # a kill that comes now finds from when on this run was not heard of
     await control.tidy()
     # Workers end first, when their requests are answered: then nothing is in flight anywhere.
     stack.push_async_callback(autoscaler.stop, 0.0)
@@ -212,9 +214,10 @@ async def _take_over(
         name: Past(life.started, life.ready, life.stopping) for name, life in meter.alive().items()
     }
     await autoscaler.adopt(control.revisions, known)
-    for gone in known.keys() - switchboard.instances.keys():
-        meter.vanished(gone)
-        switchboard.vanished(gone)
+    gone = known.keys() - switchboard.instances.keys()
+    ended = meter.ended_by_reboot | {instance: meter.vanished(instance) for instance in gone}
+    for instance, lived in sorted(ended.items()):
+        switchboard.vanished(instance, lived)
 
 
 async def _serve_admin(

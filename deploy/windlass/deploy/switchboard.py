@@ -91,7 +91,7 @@ class Switchboard:
 
     def instance_changed(self, instance: Instance) -> None:
         """Tell workers, meter and events of an instance's new state."""
-        self._metering.meter.changed(instance)
+        self._metering.changed(instance)
         if instance.state is not State.READY:
             self._rest_over(instance.id)
         self._counters.instance_changed(
@@ -165,8 +165,11 @@ class Switchboard:
         self._rests.forget(instance)
         self.frozen.end(instance, time.monotonic_ns())
 
-    def vanished(self, instance: str) -> None:
-        """Keep with the service that an instance ended while no platform watched it."""
+    def vanished(self, instance: str, lived: int) -> None:
+        """Keep with the service that an instance ended while no platform watched it.
+
+        `lived` is the last moment, in Unix nanoseconds, at which it is known to have lived.
+        """
         revision = instance.rpartition("-")[0]
         if known := self._revisions.get(revision):
             self.event(
@@ -174,7 +177,8 @@ class Switchboard:
                 service=known.service,
                 revision=revision,
                 instance=instance,
-                message=f"{instance} ended while the platform was away: nobody knows how",
+                message=f"{instance} ended while the platform was away: nobody knows how; it is "
+                f"billed up to {_clock(lived)} UTC, when it was last known to live",
                 level="warning",
             )
 
@@ -216,6 +220,7 @@ class Switchboard:
     def linked(self, worker: str, hello: link.Hello) -> None:
         """A worker was told the snapshot, and can be told what it gets on lease."""
         slots = {name: count for name, count in hello.slots.items() if name in self.instances}
+        self._metering.meter.expect(worker)
         self.sharing.linked(worker, slots, hello.aside)
         if hello.draining:
             self.sharing.retire(worker)
@@ -259,6 +264,10 @@ class Switchboard:
         """An instance does not take connections."""
         self._autoscaler.unreachable(message.instance, message.failures, message.reason)
 
+    def quiet(self, worker: str, message: link.Quiet) -> None:
+        """Nothing has happened at a worker since its report before."""
+        self._metering.meter.quiet(worker, message.end)
+
     def reported(self, message: link.Report) -> None:
         """Count a stretch of time that a worker served."""
         if not self._metering.count(message):
@@ -293,9 +302,9 @@ class Switchboard:
     def worker_gone(self, worker: str, *, lost: bool) -> None:
         """A worker ended, its requests lost or answered: nothing of it is in flight any more."""
         now = time.monotonic_ns()
-        meter = self._metering.meter
-        if lost or meter.is_busy(worker):  # how a process of an earlier node ended is not known
-            gap = meter.worker_gone(worker, now)
+        # How a process of an earlier node ended is not known.
+        gap = self._metering.worker_gone(worker, lost=lost)
+        if lost or gap:
             self.event("WorkerLost", message=_lost(worker, gap), level="warning")
         self.recent.worker_gone(worker, now)
         for name, in_flight in self._levels.worker_gone(worker).items():
@@ -395,8 +404,12 @@ def _lost(worker: str, gap: Gap | None) -> str:
     said = f"router {worker} ended and is replaced"
     if gap is None:
         return said
-    begin, end = (datetime.fromtimestamp(at / 1e9, UTC) for at in (gap.begin, gap.end))
-    return f"{said}; what it did from {begin:%H:%M:%S.%f} to {end:%H:%M:%S.%f} UTC is not counted"
+    return f"{said}; what it did from {_clock(gap.begin)} to {_clock(gap.end)} UTC is not counted"
+
+
+def _clock(moment: int) -> str:
+    """Return a moment in Unix nanoseconds as the time of its day in UTC."""
+    return f"{datetime.fromtimestamp(moment / 1e9, UTC):%H:%M:%S.%f}"
 
 
 def _told(instance: Instance) -> str:

@@ -69,6 +69,9 @@ class Listener(Protocol):
     def unreachable(self, message: link.InstanceUnreachable) -> None:
         """An instance does not take connections."""
 
+    def quiet(self, worker: str, message: link.Quiet) -> None:
+        """Nothing has happened at a worker since its report before."""
+
     def reported(self, message: link.Report) -> None:
         """A stretch of time was served."""
 
@@ -348,6 +351,8 @@ class Workers:
                 self._listener.woken(message)
             case link.InstanceUnreachable():
                 self._listener.unreachable(message)
+            case link.Quiet():
+                self._listener.quiet(worker, message)
             case link.Report():
                 self._listener.reported(message)
             case link.Hello():

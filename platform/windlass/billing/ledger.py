@@ -212,13 +212,13 @@ class Ledger:
         many(statements.ADD_INSTANCE, map(_columns, batch.instances.values()))
         many(statements.ADD_INSTANCE_MINUTE, _minutes(batch.instance_minutes))
         many(statements.ADD_REVISION_MINUTE, _minutes(batch.revision_minutes))
-        many(
-            statements.ADD_MARK,
-            ((name, mark.sequence, mark.end) for name, mark in batch.marks.items()),
-        )
+        marks = {name: mark for name, mark in batch.marks.items() if mark is not None}
+        many(statements.ADD_MARK, ((name, *_columns(mark)) for name, mark in marks.items()))
+        gone = batch.marks.keys() - marks.keys()
+        many("DELETE FROM marks WHERE worker = ?", ((name,) for name in gone))
+        many(statements.ADD_GAP, map(_columns, batch.gaps))
         kept = {name: state for name, state in batch.states.items() if state is not None}
         many(statements.ADD_STATE, kept.items())
-        many(statements.ADD_GAP, map(_columns, batch.gaps))
         dropped = batch.states.keys() - kept.keys()
         many("DELETE FROM states WHERE instance = ?", ((name,) for name in dropped))
         clock = msgspec.msgpack.encode(batch.clock)

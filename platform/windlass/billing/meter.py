@@ -27,7 +27,7 @@ from windlass.billing.slices import Life
 from windlass.model.service import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from windlass.billing.rows import Saved
     from windlass.billing.slices import Stretch
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from windlass.model.service import Revision
 
 PROMPT = 2 * SECOND  # within which instances' ends and busy stretches are heard of, as a rule
-HEARD_WITHIN = SECOND  # after which a report was heard of, where the worker's link held
 PATIENCE = 10 * SECOND  # for which a worker is waited for whose link is slow or not yet back
 
 
@@ -65,6 +64,8 @@ class Meter:
         self._clock = WallClock([(now, wall_offset)])
         self._flushed = now
         self._settle_from = now
+        self._rebooted = saved is not None and saved.rebooted
+        self.ended_by_reboot: dict[str, int] = {}  # instance -> when it last lived, Unix ns
         self.late = 0  # ns of busy time, at most, that was heard of too late to be billed
         self._batch = self._new_batch()
         if saved is not None:
@@ -99,16 +100,37 @@ class Meter:
         if state.life.ended is not None:
             self._record(state)
 
-    def vanished(self, instance: str) -> None:
+    def vanished(self, instance: str) -> int:
         """End an instance of an earlier run that is gone, nobody knows since when.
 
-        It is billed up to the last moment at which it is known to have lived; so is what was in
-        flight then, until its worker says more or is gone.
+        Returns:
+            The last moment at which it is known to have lived, in Unix nanoseconds. It is billed up
+            to there; so is what was in flight then, until its worker says more or is gone.
         """
         state = self._accounts[instance]
-        lived = [self._flushed, state.settled, *(end for _, end in state.busy)]
-        state.life = msgspec.structs.replace(state.life, ended=max(lived))
+        lived = max(self._flushed, state.settled, *(end for _, end in state.busy))
+        state.life = msgspec.structs.replace(state.life, ended=lived)
         self._record(state)
+        return self._clock.utc(lived)
+
+    def take_over(self, workers: Collection[str], now: int) -> None:
+        """Hear, before the first flush, of which workers of an earlier run there is a trace."""
+        if self._rebooted:
+            return
+        for worker in workers:
+            self.expect(worker)
+        for worker in self._marks.keys() - set(workers):
+            self.worker_gone(worker, now, lost=False)
+
+    def expect(self, worker: str) -> None:
+        """Know a worker before it serves anything: what is not heard of it is unknown from now."""
+        if worker not in self._marks:
+            self._mark(worker, Mark(0, self._flushed))
+
+    def quiet(self, worker: str, end: int) -> None:
+        """Hear that a worker served nothing from its last report up to `end`."""
+        self.expect(worker)
+        self._mark(worker, Mark(self._marks[worker].sequence, end))
 
     def take_report(self, worker: str, sequence: int, end: int) -> bool:
         """Begin a worker's report that covers the time up to `end`.
@@ -119,7 +141,7 @@ class Meter:
         mark = self._marks.get(worker)
         if mark is not None and sequence <= mark.sequence:
             return False
-        self._marks[worker] = self._batch.marks[worker] = Mark(sequence, end)
+        self._mark(worker, Mark(sequence, end))
         return True
 
     def count_instance(
@@ -163,27 +185,27 @@ class Meter:
         counted = RevisionAmounts(packed, cold_starts)
         rows[place] = rows.get(place, RevisionAmounts()) + counted
 
-    def is_busy(self, worker: str) -> bool:
-        """Tell whether something is in flight through a worker, as far as it said."""
-        return any(worker in state.open for state in self._accounts.values())
+    def worker_gone(self, worker: str, now: int, *, lost: bool) -> Gap | None:
+        """End what was in flight through a worker.
 
-    def worker_gone(self, worker: str, now: int) -> Gap | None:
-        """End what was in flight through a worker, given by its name or the part before the dot.
+        Args:
+            worker: whose process has ended.
+            now: the moment.
+            lost: it did not end by its own will. One that had requests did not, either.
 
         Returns:
-            From when on nothing is known of what it did; None: nothing was ever heard of it.
+            From when on nothing is known of what it did; None: it had said all, or served nothing.
         """
-        heard: list[int] = []
-        for name, mark in self._marks.items():
-            if name == worker or name.startswith(f"{worker}."):
-                heard.append(mark.end)
-                for state in self._accounts.values():
-                    account.abandon(state, name, mark.end)
-        if not heard:
+        mark = self._marks.get(worker)
+        if mark is None:
             return None
-        # One that reported nothing for long had nothing to report.
-        since = max(*heard, self._flushed - HEARD_WITHIN)
-        gap = Gap(worker, self._clock.utc(since), self._clock.utc(max(since, now)))
+        self._batch.marks[worker] = None
+        busy = [state for state in self._accounts.values() if worker in state.open]
+        if not lost and not busy:
+            return None
+        for state in busy:
+            account.abandon(state, worker, mark.end)
+        gap = Gap(worker, self._clock.utc(mark.end), self._clock.utc(max(mark.end, now)))
         self._batch.gaps.append(gap)
         return gap
 
@@ -222,16 +244,22 @@ class Meter:
             return
         fresh, self._clock = self._clock, saved.clock
         if any(state.life.ended is None for state in saved.states):
-            last = saved.clock.utc(saved.flushed)
+            earliest = saved.flushed - PATIENCE
+            ends = (mark.end for mark in saved.marks.values() if mark.end > earliest)
+            last = saved.clock.utc(min(ends, default=saved.flushed))
             self._batch.gaps.append(Gap("", last, max(last, now + wall_offset)))
+        self._batch.marks = dict.fromkeys(saved.marks)
         self._flushed = saved.flushed
         for state in saved.states:
             if state.life.ended is None:
-                self.vanished(state.id)
+                self.ended_by_reboot[state.id] = self.vanished(state.id)
                 self._book(state, saved.flushed)
             self._batch.states[state.id] = None
         self._accounts = {}
         self._clock, self._flushed = fresh, now
+
+    def _mark(self, worker: str, mark: Mark) -> None:
+        self._marks[worker] = self._batch.marks[worker] = mark
 
     def _settled(self, now: int) -> int | None:
         """Return the moment before which everything is known; None: nothing new is final."""

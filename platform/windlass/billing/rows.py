@@ -104,7 +104,7 @@ class Batch(msgspec.Struct, kw_only=True):
     revision_minutes: dict[tuple[str, int], RevisionAmounts]
     instances: dict[str, InstanceFacts]
     revisions: dict[str, RevisionFacts]
-    marks: dict[str, Mark]
+    marks: dict[str, Mark | None]  # None: the worker is gone
     states: dict[str, bytes | None]  # as `encode` has it; None: nothing more is to be kept
     gaps: list[Gap] = []
 

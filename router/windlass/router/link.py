@@ -291,6 +291,13 @@ class RevisionReport(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: int
 
 
+class Quiet(msgspec.Struct, frozen=True, tag="quiet"):
+    """Sent instead of a report that would say nothing, so that the node knows up to when it knows
+    all."""
+
+    end: int  # ns
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag="report"):
     """Sent every report interval while something changed; kept until acknowledged, so that none is
     lost and none counted twice when the node is restarted."""
@@ -312,6 +319,7 @@ ToNode = (
     | InstanceRested
     | InstanceWoken
     | InstanceUnreachable
+    | Quiet
     | Report
 )
 

@@ -85,13 +85,14 @@ class NodeLink:
         self._send(link.InstanceUnreachable(instance, failures, reason))
 
     def report(self, dispatch: Dispatch, *, last: bool = False) -> None:
-        """Report what happened since the last time, if anything did and the node listens."""
+        """Report what happened since the last time, or that nothing did, if the node listens."""
         if not last and (self._writer is None or len(self._reports) >= MAX_UNACKNOWLEDGED):
             return
         now = monotonic_ns()
         revisions, instances = dispatch.report(now)
         begin, self._reported = self._reported, now
         if not revisions and not instances:
+            self._send(link.Quiet(now))
             return
         self._sequence += 1
         report = link.Report(
