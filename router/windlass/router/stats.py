@@ -5,7 +5,6 @@ Every method takes the moment (CLOCK_MONOTONIC nanoseconds); nothing here knows 
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import Final
 
 from windlass.router.link import InstanceReport, RevisionReport
@@ -74,6 +73,8 @@ class RevisionCounts:
     """What happened to one revision's requests since its last report."""
 
     __slots__ = (
+        "_same",
+        "_status",
         "at",
         "cold_starts",
         "demand",
@@ -95,7 +96,9 @@ class RevisionCounts:
         self.demand = 0
         self.packed = 0
         self.max_in_flight = 0
-        self.responses: dict[int, int] = {}
+        self.responses: dict[int, int] = {}  # all but the `_same`
+        self._status = 0  # of the last answer
+        self._same = 0  # answers with it in a row
         self.latency = [0] * (len(LATENCY_BUCKETS) + 1)
         self.latency_sum = 0
         self.cold_starts: list[int] = []
@@ -110,14 +113,29 @@ class RevisionCounts:
 
     def count_response(self, status: int, latency: int) -> None:
         """Count an answer as the client saw it; `latency` in ns from request head to answer end."""
-        responses = self.responses
-        responses[status] = responses.get(status, 0) + 1
-        self.latency[bisect_left(LATENCY_BUCKETS, latency)] += 1
+        if status != self._status:
+            self._note_status()
+            self._status = status
+        self._same += 1
+        bucket = 0
+        # Most end in the first few: compiled, that is less than a call of bisect.
+        for bound in LATENCY_BUCKETS:
+            if latency <= bound:
+                break
+            bucket += 1
+        self.latency[bucket] += 1
         self.latency_sum += latency
+
+    def _note_status(self) -> None:
+        """Put those counted in a row, most of all answers, to the others."""
+        if self._same:
+            self.responses[self._status] = self.responses.get(self._status, 0) + self._same
+            self._same = 0
 
     def report(self, name: str, now: int) -> RevisionReport | None:
         """Return what happened since the last report, None if nothing did, and start anew."""
         self.advance(now)
+        self._note_status()
         if not (self.demand or self.responses or self.in_flight or self.queued):
             return None
         report = RevisionReport(
