@@ -19,7 +19,8 @@ from windlass.deploy.metering import Metering
 from windlass.model.instance import Instance as Life
 from windlass.model.service import Container, Limits, Revision, Template
 from windlass.router import link
-from windlass.router.pool import Instance, Pool
+from windlass.router.levels import Instance
+from windlass.router.pool import Pool
 
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000

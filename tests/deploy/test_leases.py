@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from windlass.deploy.leases import Grant, Instruction, Lack, Leases, Level, Recall, Refuse
+from windlass.router.levels import Instance
 from windlass.router.link import RevisionRoute
-from windlass.router.pool import Instance, Pool, Refused
+from windlass.router.pool import Pool, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

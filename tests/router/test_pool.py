@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from windlass.model.service import Mode
+from windlass.router.levels import Instance
 from windlass.router.link import RevisionRoute
-from windlass.router.pool import Instance, Pool, Reason, Refused
+from windlass.router.pool import Pool, Reason, Refused
 
 MILLISECOND = 1_000_000
 SECOND = 1_000 * MILLISECOND
@@ -312,12 +313,18 @@ def test_a_recall_takes_what_is_free_and_half_of_the_rest() -> None:
     assert (instance.slots, pool.recalled) == (5, 0)
 
 
-def test_a_recalled_slot_in_use_goes_back_when_nobody_waits_for_it() -> None:
+def busy_pool(waiting: int) -> tuple[Pool[Instance, str], Instance]:
+    """Return a pool with both slots of its instance in use, by r0 and r1, and who waits for one."""
     pool = make_pool(concurrency=2)
     instance = Instance("a", 2)
     pool.add(instance, 0)
-    for ticket in ("r0", "r1", "r2"):
-        pool.acquire(ticket, 0)
+    for number in range(2 + waiting):
+        pool.acquire(f"r{number}", 0)
+    return pool, instance
+
+
+def test_a_recalled_slot_in_use_goes_back_when_nobody_waits_for_it() -> None:
+    pool, instance = busy_pool(waiting=1)
     pool.recall(1, 0)
     assert pool.release(instance, 0, 1) == "r2"
     assert pool.release(instance, 0, 2) is None
@@ -326,11 +333,7 @@ def test_a_recalled_slot_in_use_goes_back_when_nobody_waits_for_it() -> None:
 
 
 def test_a_slot_that_is_recalled_ahead_goes_back_before_those_who_wait() -> None:
-    pool = make_pool(concurrency=2)
-    instance = Instance("a", 2)
-    pool.add(instance, 0)
-    for ticket in ("r0", "r1", "r2", "r3"):
-        pool.acquire(ticket, 0)
+    pool, instance = busy_pool(waiting=2)
     pool.recall(2, 1)
     assert pool.release(instance, 0, 1) is None
     assert pool.returned == {instance: 1}
@@ -339,11 +342,7 @@ def test_a_slot_that_is_recalled_ahead_goes_back_before_those_who_wait() -> None
 
 def test_what_is_recalled_ahead_when_all_has_gone_back_keeps_no_slot_from_those_who_wait() -> None:
     """The node did not know yet: the slots were on their way to it."""
-    pool = make_pool(concurrency=2)
-    instance = Instance("a", 2)
-    pool.add(instance, 0)
-    for ticket in ("r0", "r1", "r2"):
-        pool.acquire(ticket, 0)
+    pool, instance = busy_pool(waiting=1)
     pool.recall(0, 1)
     assert pool.release(instance, 0, 1) == "r2"
 

@@ -28,6 +28,7 @@ MODULES = (
     "grammar",
     "headers",
     "http1",
+    "levels",
     "limits",
     "pace",
     "pool",

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
-from windlass.router.pool import SECOND, Instance
+from windlass.router.levels import Instance
+from windlass.router.pool import SECOND
 from windlass.router.standing import Standing
 from windlass.router.upstream import UpstreamConnection
 
@@ -38,7 +39,7 @@ class Endpoint(Instance):
         super().__init__(route.id)
         self.route = route
         self.connections: set[UpstreamConnection] = set()
-        self.idle: dict[UpstreamConnection, None] = {}  # a stack: the last used is used next
+        self.idle: list[UpstreamConnection] = []  # the last used is used next
         self.connecting: dict[Exchange, asyncio.Task[None]] = {}
         self.standing = Standing()
         self.gone = False
@@ -46,7 +47,7 @@ class Endpoint(Instance):
     def lend(self, exchange: Exchange, now: int) -> None:
         """Give the exchange a connection, at once or when one is made."""
         if self.idle:
-            upstream, _ = self.idle.popitem()
+            upstream = self.idle.pop()
             if now - upstream.idle_since < FRESH or exchange.is_repeatable():
                 exchange.upstream = upstream
                 exchange.on_connected(upstream)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
-
-from mypy_extensions import mypyc_attr
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 
 from windlass.model.service import Mode
+from windlass.router.levels import Instance, Levels
 from windlass.router.retries import RetryBudget
-from windlass.router.stats import InstanceCounts, RevisionCounts
+from windlass.router.stats import RevisionCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,40 +41,17 @@ class Refused(Exception):
         self.reason, self.limit = reason, limit
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
-class Instance:
-    """An instance as its pool sees it."""
-
-    __slots__ = ("added", "counts", "draining", "id", "in_flight", "open", "slots")
-
-    def __init__(self, instance_id: str, slots: int = 0) -> None:
-        self.id = instance_id
-        self.slots = slots  # leased: the most requests that may be in flight there from here
-        self.in_flight = 0
-        self.open = False  # may get requests: in a bucket of its pool while it has a slot free
-        self.draining = False
-        self.added = 0  # moment at which it was ready
-        self.counts = InstanceCounts()
-
-
 InstanceT = TypeVar("InstanceT", bound=Instance)
 TicketT = TypeVar("TicketT")
 
 
 class Pool(Generic[InstanceT, TicketT]):
-    """The ready instances of one revision, and the requests that wait for a slot on them.
-
-    Open instances with a free slot lie in buckets by their in-flight, and one integer has a bit set
-    for each bucket that is not empty, so that the fullest and the emptiest are found without a
-    search.
-    """
+    """The ready instances of one revision, and the requests that wait for a slot on them."""
 
     __slots__ = (
-        "_buckets",
         "_concurrency",
-        "_filled",
+        "_levels",
         "_shut",
-        "_target",
         "_warm_since",
         "_workers",
         "ahead",
@@ -103,8 +79,7 @@ class Pool(Generic[InstanceT, TicketT]):
         # one frozen at the end.
         self.resting: OrderedDict[InstanceT, Callable[[], None]] = OrderedDict()
         self._concurrency = 1 if route.mode is Mode.LAMBDA else route.concurrency
-        self._buckets: list[dict[InstanceT, None]] = [{} for _ in range(self._concurrency)]
-        self._filled = 0  # bit n: bucket n is not empty
+        self._levels = Levels(self._concurrency)  # the open ones that have a free slot
         self._shut: dict[InstanceT, None] = {}  # those that get no new request at the moment
         self._warm_since = 0  # moment of the last step from no instance to one
         self.granted = 0  # slots, since the node was told what is leased
@@ -126,8 +101,7 @@ class Pool(Generic[InstanceT, TicketT]):
         self.session_affinity = route.session_affinity
         self.timeout = int(route.timeout * SECOND)
         self._workers = workers
-        target = -(-min(max(route.target, 0), self._concurrency) // workers)
-        self._target = (1 << target) - 1
+        self._levels.aim(-(-min(max(route.target, 0), self._concurrency) // workers))
         self._limit_queue()
 
     def acquire(self, ticket: TicketT, now: int) -> InstanceT | None:
@@ -153,9 +127,9 @@ class Pool(Generic[InstanceT, TicketT]):
         """
         instance = None
         if avoid is not None and avoid.open and avoid.in_flight < avoid.slots:
-            self._leave_bucket(avoid)
+            self._levels.leave(avoid)
             instance = self._take(now)
-            self._enter_bucket(avoid)
+            self._levels.enter(avoid)
         if instance is None:
             instance = self._take(now)
         if instance is None:
@@ -172,7 +146,7 @@ class Pool(Generic[InstanceT, TicketT]):
             self._wake(instance)
         if instance is None or not instance.open or instance.in_flight >= instance.slots:
             return None
-        self._leave_bucket(instance)
+        self._levels.leave(instance)
         self._occupy(instance, now)
         return instance
 
@@ -194,9 +168,9 @@ class Pool(Generic[InstanceT, TicketT]):
         counts.in_flight -= 1
         if instance.open:
             if instance.in_flight < instance.slots:
-                self._leave_bucket(instance)
+                self._levels.leave(instance)
             instance.in_flight -= 1
-            self._enter_bucket(instance)
+            self._levels.enter(instance)
         else:
             instance.in_flight -= 1
         if self.recalled:
@@ -222,7 +196,7 @@ class Pool(Generic[InstanceT, TicketT]):
         instance.open = True
         self._shut.pop(instance, None)
         if instance.in_flight < instance.slots:
-            self._enter_bucket(instance)
+            self._levels.enter(instance)
         return self._serve_queue(instance, now)
 
     def rest(self, instance: InstanceT) -> bool:
@@ -249,7 +223,7 @@ class Pool(Generic[InstanceT, TicketT]):
         self.resting.pop(instance, None)
         if instance.open:
             if instance.in_flight < instance.slots:
-                self._leave_bucket(instance)
+                self._levels.leave(instance)
             instance.open = False
             self._shut[instance] = None
 
@@ -271,7 +245,7 @@ class Pool(Generic[InstanceT, TicketT]):
         was_full = instance.in_flight == instance.slots
         instance.slots += slots
         if instance.open and was_full and slots:
-            self._enter_bucket(instance)
+            self._levels.enter(instance)
             return self._serve_queue(instance, now)
         tickets: list[TicketT] = []
         if instance in self.resting and slots:
@@ -289,11 +263,10 @@ class Pool(Generic[InstanceT, TicketT]):
         self.recalled += slots
         # Less is owed than the node thinks where slots are on their way to it.
         self.ahead = min(self.ahead + ahead, self.recalled)
-        while self.recalled and self._filled:
-            fullest = self._buckets[self._filled.bit_length() - 1]
-            instance = next(iter(fullest))  # so that idle ones stay idle at the others, too
-            free = instance.slots - instance.in_flight
-            self._give_up(instance, max(self.recalled, (free + 1) // 2))
+        # From the fullest first, so that idle ones stay idle at the other workers, too.
+        while self.recalled and (fullest := self._levels.fullest()) is not None:
+            free = fullest.slots - fullest.in_flight
+            self._give_up(cast("InstanceT", fullest), max(self.recalled, (free + 1) // 2))
         if self.recalled:
             for instance in self._shut:
                 self._give_up(instance, self.recalled)
@@ -328,21 +301,16 @@ class Pool(Generic[InstanceT, TicketT]):
         return self.counts.report(self.route.name, now)
 
     def _take(self, now: int) -> InstanceT | None:
-        if self.resting and not self._filled & (self._target | 1):
-            # None is idle, nor fit to take one more: then one at rest is the best, as it would be
-            # if it were not frozen.
+        if self.resting and not self._levels.has_room():
+            # Then one at rest is the best, as it would be if it were not frozen.
             last = next(reversed(self.resting))
             if last.slots:
                 self._wake(last)
-        free = self._filled
-        if not free:
+        chosen = self._levels.choose()
+        if chosen is None:
             return None
-        below = free & self._target
-        level = (below or free & -free).bit_length() - 1
-        bucket = self._buckets[level]
-        instance, _ = bucket.popitem()  # the one last used: older ones stay idle
-        if not bucket:
-            self._filled ^= 1 << level
+        instance = cast("InstanceT", chosen)
+        self._levels.leave(instance)
         self._occupy(instance, now)
         return instance
 
@@ -351,13 +319,13 @@ class Pool(Generic[InstanceT, TicketT]):
         self.resting.pop(instance)()
         self._shut.pop(instance, None)
         instance.open = True
-        self._enter_bucket(instance)
+        self._levels.enter(instance)
 
     def _serve_queue(self, instance: InstanceT, now: int) -> list[TicketT]:
         """Give an open instance's free slots to those who wait, then to the node if it asks."""
         tickets = []
         while self.queue and instance.in_flight < instance.slots:
-            self._leave_bucket(instance)
+            self._levels.leave(instance)
             ticket, since = self.queue.popitem(last=False)
             self._occupy(instance, now)
             self.counts.queued -= 1
@@ -374,7 +342,7 @@ class Pool(Generic[InstanceT, TicketT]):
         if slots:
             instance.slots -= slots
             if instance.open and instance.in_flight == instance.slots:
-                self._leave_bucket(instance)
+                self._levels.leave(instance)
             if not instance.slots and instance in self.resting:
                 self.resting.move_to_end(instance, last=False)
             self.returned[instance] = self.returned.get(instance, 0) + slots
@@ -398,7 +366,7 @@ class Pool(Generic[InstanceT, TicketT]):
         return self.queue.popitem(last)[0]
 
     def _occupy(self, instance: InstanceT, now: int) -> None:
-        """Give a slot of an open instance that is in no bucket, and put it into its bucket."""
+        """Give a slot of an open instance that is on no level, and put it on its level."""
         counts = self.counts
         counts.advance(now)
         counts.in_flight = in_flight = counts.in_flight + 1
@@ -408,17 +376,7 @@ class Pool(Generic[InstanceT, TicketT]):
             instance.counts.begin_busy(now)
         instance.in_flight += 1
         if instance.in_flight < instance.slots:
-            self._enter_bucket(instance)
-
-    def _enter_bucket(self, instance: InstanceT) -> None:
-        self._buckets[instance.in_flight][instance] = None
-        self._filled |= 1 << instance.in_flight
-
-    def _leave_bucket(self, instance: InstanceT) -> None:
-        bucket = self._buckets[instance.in_flight]
-        del bucket[instance]
-        if not bucket:
-            self._filled ^= 1 << instance.in_flight
+            self._levels.enter(instance)
 
     def _limit_queue(self) -> None:
         # From zero, the queue must hold what the revision may grow to serve at once.
