@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 import pytest
@@ -397,11 +398,13 @@ async def test_a_slow_head_gets_408(rig: Rig, monkeypatch: pytest.MonkeyPatch) -
     assert (status, problem(body)[0]) == (408, "head-timeout")
 
 
-async def test_an_idle_connection_is_closed_in_silence(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pace, "IDLE_TIME", 1)
+async def test_an_idle_connection_is_closed_in_silence(rig: Rig) -> None:
     client = await rig.client()
+    clients = rig.worker.dispatch.clients
+    await rig.until(lambda: len(clients) == 1)
+    (connection,) = clients
+    assert 0 < connection.deadline - monotonic_ns() <= pace.IDLE_TIME
+    connection.deadline = 1
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
         await client.exactly(1)
 

@@ -95,7 +95,7 @@ class Wire:
         self.upstream = UpstreamConnection(self.endpoint)
         self.to_instance = MemoryTransport()
         self.upstream.connection_made(cast("asyncio.BaseTransport", self.to_instance))
-        self.endpoint.idle[self.upstream] = None
+        self.endpoint.idle.append(self.upstream)
         self.upstream.idle_since = monotonic_ns()
         self.client = ClientConnection(dispatch)
         self.to_client = MemoryTransport()

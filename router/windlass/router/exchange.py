@@ -235,11 +235,11 @@ class Exchange(ABC):
         elif endpoint.draining and not endpoint.in_flight:
             self.dispatch.drained(endpoint)
 
-    def own_block(self) -> bytes:
-        """Return the request's fields for the instance, with the ids that it is followed by."""
+    def own_fields(self) -> bytes:
+        """Return the fields that the instance gets besides the request's: ids to follow it by."""
         fields = self.fields
         self.own = self.dispatch.ids.fields(fields.request_id, fields.traced)
-        return fields.block + self.own
+        return self.own
 
     def with_own_fields(self, head: ResponseHead, now: int) -> ResponseHead:
         """Return the response's head with the router's own fields; only if it `wants_fields`."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from windlass.router.dispatch import Dispatch
 
 HEAD_TIME = 10 * SECOND  # ns from a head's first byte to its last
-IDLE_TIME = 75 * SECOND
+IDLE_TIME: Final = 75 * SECOND
 LINGER_TIME = 2 * SECOND  # ns in which a refused client may read why
 
 # What a connection awaits from its client.

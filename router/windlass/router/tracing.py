@@ -15,6 +15,9 @@ _TRACEPARENT: Final = re.compile(
 )
 _NUMBERS: Final = tuple(b"%03x" % number for number in range(4096))
 _FLAGS: Final = b"-01\r\n"
+_ENDS: Final = tuple(number + _FLAGS for number in _NUMBERS)
+_NAME: Final = b"X-Request-Id: "
+_LINE_END: Final = b"\r\n"
 _MILLISECOND: Final = 1_000_000  # ns
 
 
@@ -48,24 +51,17 @@ class Ids:
         self._count = count = (self._count + 1) % len(_NUMBERS)
         if not count:
             self._renew()
-        number = _NUMBERS[count]
+        number, end = _NUMBERS[count], _ENDS[count]
         if request_id or traced:
-            name = request_id or self._id + number
-            parent = b"" if traced else self._trace + number + self._span + number + _FLAGS
-            return b"X-Request-Id: %b\r\n%b" % (name, parent)
-        return b"X-Request-Id: %b%b\r\n%b%b%b%b-01\r\n" % (
-            self._id,
-            number,
-            self._trace,
-            number,
-            self._span,
-            number,
-        )
+            name = _NAME + request_id if request_id else self._id + number
+            parent = _LINE_END if traced else self._trace + number + self._span + end
+            return name + parent
+        return b"%b%b%b%b%b%b" % (self._id, number, self._trace, number, self._span, end)
 
     def _renew(self) -> None:
         digits = secrets.token_hex(40).encode()
-        self._id = digits[:25]
-        self._trace = b"traceparent: 00-" + digits[25:54]
+        self._id = _NAME + digits[:25]
+        self._trace = b"\r\ntraceparent: 00-" + digits[25:54]
         self._span = b"-" + digits[54:67]
 
 

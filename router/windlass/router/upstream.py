@@ -6,8 +6,11 @@ A connection in doubt is closed, never used again. Routing and slots are not kno
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
+
+from mypy_extensions import mypyc_attr
 
 from windlass.router.bulk import BULK, CAN_SPLICE, MIN, BulkReader
 from windlass.router.chunked import ChunkedBody, encode_chunk
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_HEAD: Final = 64 * 1024  # bytes of a response's head
 MAX_INFORMATIONAL: Final = 1000  # heads of 1xx before the final one
+_now: Final = monotonic_ns  # compiled code finds a Final without a look-up
 LINGER_TIME = 2.0  # seconds in which an instance may take the end of a tunnel
 
 # What a connection awaits.
@@ -33,32 +37,42 @@ _CLOSE: Final = 4
 _TUNNEL: Final = 5
 
 
-class Upstream(Protocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Upstream(ABC):
     """What an exchange sends its request on, whatever protocol the instance speaks."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def begin(self, exchange: Exchange) -> None:
         """Send the request's head."""
 
+    @abstractmethod
     def send(self, data: bytes) -> None:
         """Send a part of the request's body, or of the tunnel."""
 
+    @abstractmethod
     def request_outlet(self) -> asyncio.Transport | None:
         """Return where parts of the request's body may go as they are, None: by `send` only."""
 
+    @abstractmethod
     def end(self, trailers: bytes) -> None:
         """End the request's body; trailers are fields, each with its CRLF."""
 
+    @abstractmethod
     def abort(self) -> None:
         """Give up the request; whoever made it has let go of it."""
 
+    @abstractmethod
     def pause_reading(self) -> None:
         """Stop taking the response: its client does not keep up."""
 
+    @abstractmethod
     def resume_reading(self) -> None:
         """Take the response again."""
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(Upstream, asyncio.Protocol):
     """One connection to an instance, serving one exchange at a time."""
 
     __slots__ = (
@@ -114,7 +128,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._chunks_out = fields.length == CHUNKED
         self._request_ended = fields.length == 0
         self._transport.write(
-            b"%b %b HTTP/1.1\r\n%b\r\n" % (exchange.method, exchange.target, exchange.own_block())
+            b"%b %b HTTP/1.1\r\n%b%b\r\n"
+            % (exchange.method, exchange.target, fields.block, exchange.own_fields())
         )
 
     def send(self, data: bytes) -> None:
@@ -168,9 +183,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _read_heads(self, exchange: Exchange, data: bytes) -> None:
         while True:
-            size = len(self._last_raw)
-            if self._last_head is not None and data[:size] == self._last_raw:
-                head = self._last_head
+            if self._last_head is not None and data.startswith(self._last_raw):
+                head, size = self._last_head, len(self._last_raw)
             else:
                 end = data.find(HEAD_END)
                 if end < 0:
@@ -277,7 +291,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _complete(self, exchange: Exchange) -> None:
         """The response is whole: keep the connection if nothing is in doubt, free the slot."""
-        now = monotonic_ns()
+        now = _now()
         self.exchange = None
         if self._reusable and self._request_ended and not self.endpoint.gone:
             self._state = _IDLE
@@ -286,7 +300,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.idle_since = now
             if not self._reading:
                 self.resume_reading()
-            self.endpoint.idle[self] = None
+            self.endpoint.idle.append(self)
         else:
             self._transport.close()
         exchange.complete(now)
@@ -302,12 +316,16 @@ class UpstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once; whoever used the connection has let go of it."""
         self.exchange = None
-        self.endpoint.idle.pop(self, None)
+        self._leave_idle()
         if self._state == _TUNNEL:
             self._transport.close()  # what the client sent last still goes out, if it is taken
             asyncio.get_running_loop().call_later(LINGER_TIME, self._transport.abort)
         else:
             self._transport.abort()
+
+    def _leave_idle(self) -> None:
+        if self._state == _IDLE and self in self.endpoint.idle:
+            self.endpoint.idle.remove(self)
 
     def lose(self, detail: str) -> None:
         """Close at once; the exchange fails."""
@@ -328,7 +346,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The instance closed the connection, or we did."""
         self.endpoint.connections.discard(self)
-        self.endpoint.idle.pop(self, None)
+        self._leave_idle()
         exchange, self.exchange = self.exchange, None
         if exchange is None:
             return

@@ -28,7 +28,7 @@ from windlass.router.http2_fields import (
 )
 from windlass.router.http2_flow import Input, Output
 from windlass.router.http2_session import MAX_STREAMS, Session
-from windlass.router.upstream import MAX_INFORMATIONAL
+from windlass.router.upstream import MAX_INFORMATIONAL, Upstream
 
 if TYPE_CHECKING:
     import asyncio
@@ -180,7 +180,7 @@ class UpstreamSession(Session):
         self.streams.clear()
 
 
-class UpstreamStream:
+class UpstreamStream(Upstream):
     """One request to an instance and its response."""
 
     __slots__ = (
@@ -211,7 +211,7 @@ class UpstreamStream:
     def begin(self, exchange: Exchange) -> None:
         """Send the request's head."""
         fields = exchange.fields
-        block = exchange.own_block()
+        block = exchange.fields.block + exchange.own_fields()
         headers = request_headers(exchange.method, exchange.target, fields.host, block)
         self.output.send_headers(headers, end=fields.length == 0)
 
