@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import grpc.aio
 import pytest
 
 from windlass.bench.fake_node import FakeNode
+from windlass.bench.grpc_calls import TOOL, call
 from windlass.bench.load import Load, run
-from windlass.bench.proxies import BACKEND, PROXIES, WINDLASS, Proxy
+from windlass.bench.proxies import BACKEND, PROXIES, SMALL_ANSWER, WINDLASS, Proxy
 from windlass.bench.servers import CannotStart, running
 
 if TYPE_CHECKING:
@@ -46,6 +50,34 @@ async def test_a_proxy_forwards_and_is_gone_afterwards(
     assert result.statuses == {200: 10}
     with pytest.raises(ProcessLookupError):
         os.kill(server.pid, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["backend", *(one.name for one in PROXIES if one.grpc_command)])
+async def test_a_call_of_grpc_gets_its_message_and_status(name: str, tmp_path: Path) -> None:
+    if shutil.which(TOOL) is None:
+        pytest.skip(f"{TOOL} is not installed")
+    proxy = next((one for one in PROXIES if one.name == name), None)
+    if BACKEND.path() is None or (proxy is not None and proxy.path() is None):
+        pytest.skip(f"{name} is not installed")
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running(BACKEND, tmp_path, 0, grpc=True))
+        if proxy is not None:
+            (tmp_path / name).mkdir()
+            node = FakeNode(server.port, concurrency=10, h2c=True)
+            await node.listen(tmp_path / name / "link")
+            stack.push_async_callback(node.close)
+            server = await stack.enter_async_context(
+                running(proxy, tmp_path, server.port, grpc=True)
+            )
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            method: Any = channel.unary_unary("/bench.Service/Unary")  # its messages are bytes
+            answer = await method(b"anything", timeout=5)
+        load = await call(server.port, tmp_path, seconds=0.2, connections=2, calls=2)
+    assert answer == SMALL_ANSWER.encode()
+    assert load.requests > 0
+    assert load.errors == 0
+    assert 0 < load.p50 <= load.p99
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from windlass.bench import load
 from windlass.bench.cputime import cpu_nanoseconds
+from windlass.bench.grpc_calls import call
 from windlass.bench.proxies import MIB
 from windlass.bench.tunnels import exchange_messages
 from windlass.bench.wrk import Measured, wrk
@@ -45,6 +46,7 @@ class Case:
     mebibytes: int = 0  # of body a request, one way or the other
     concurrency: int = 1000  # of the router's one instance; fewer than connections: the rest queue
     is_websocket: bool = False  # a request is a message and its echo
+    calls: int = 0  # of gRPC at once on each connection; 0: not gRPC
 
 
 CASES = (
@@ -55,6 +57,7 @@ CASES = (
     Case(name="large_download", path="/large", connections=16, mebibytes=1),
     Case(name="large_upload", path="/upload", connections=16, upload=MIB, mebibytes=1),
     Case(name="websocket", path="/chat", is_websocket=True),
+    Case(name="grpc", connections=16, calls=4),
 )
 
 
@@ -72,6 +75,14 @@ async def measure(case: Case, server: Server, seconds: float, directory: Path) -
     if case.is_websocket:
         measured = await exchange_messages(
             server.port, connections=case.connections, seconds=seconds
+        )
+    elif case.calls:
+        measured = await call(
+            server.port,
+            directory,
+            seconds=seconds,
+            connections=case.connections,
+            calls=case.calls,
         )
     elif case.rate is None:
         measured = await wrk(

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SMALL_ANSWER = "twenty-five bytes of text"
+GRPC_MESSAGE = b"\0" + len(SMALL_ANSWER).to_bytes(4, "big") + SMALL_ANSWER.encode()  # with its head
 MIB = 1024**2
 
 
@@ -38,6 +40,8 @@ class Proxy:
     binary: str
     package: str  # that brings the binary
     command: Callable[[str, Place], list[str]]
+    # As command, where clients and backend speak gRPC; None: it is not measured so.
+    grpc_command: Callable[[str, Place], list[str]] | None = None
     environment: Mapping[str, str] | None = None
 
     def path(self) -> str | None:
@@ -112,7 +116,44 @@ server {{
     )
 
 
-def _haproxy(binary: str, place: Place) -> list[str]:
+def _grpc_backend(binary: str, place: Place) -> list[str]:
+    """Each unary call gets a small message and the status OK.
+
+    Only when its own message is read: nginx as a proxy takes what comes before for a fault. The
+    mirror reads it, but not before a `return`, so the answer takes the place of a missing file.
+    """
+    return _nginx(
+        binary,
+        place,
+        f"""
+server {{
+  listen 127.0.0.1:{place.port} http2 backlog=4096;
+  location / {{ mirror /read; log_not_found off; error_page 404 =200 @answer; }}
+  location = /read {{ internal; return 204; }}
+  location @answer {{
+    default_type application/grpc; add_trailer grpc-status 0; return 200 '{GRPC_MESSAGE.decode()}';
+  }}
+}}""",
+    )
+
+
+def _nginx_grpc_proxy(binary: str, place: Place) -> list[str]:
+    return _nginx(
+        binary,
+        place,
+        f"""
+upstream backend {{
+  server 127.0.0.1:{place.backend}; keepalive 256; keepalive_requests 1000000000;
+}}
+server {{
+  listen 127.0.0.1:{place.port} http2 backlog=4096;
+  location / {{ grpc_pass grpc://backend; }}
+}}""",
+    )
+
+
+def _haproxy(binary: str, place: Place, *, grpc: bool = False) -> list[str]:
+    protocol = "proto h2" if grpc else ""
     path = place.directory / "haproxy.cfg"
     path.write_text(
         f"""
@@ -126,38 +167,41 @@ defaults
   timeout connect 5s
   http-reuse always
 frontend entry
-  bind 127.0.0.1:{place.port} backlog 4096
+  bind 127.0.0.1:{place.port} backlog 4096 {protocol}
   default_backend static
 backend static
-  server static 127.0.0.1:{place.backend}
+  server static 127.0.0.1:{place.backend} {protocol}
 """
     )
     return [binary, "-db", "-f", str(path)]
 
 
-def _caddy(binary: str, place: Place) -> list[str]:
+def _caddy(binary: str, place: Place, *, grpc: bool = False) -> list[str]:
+    scheme = "h2c" if grpc else "http"
     path = place.directory / "Caddyfile"
     path.write_text(
         f"""{{
   admin off
   auto_https off
   storage file_system {place.directory}/storage
+  servers {{
+    protocols h1 h2c
+  }}
 }}
 http://:{place.port} {{
   bind 127.0.0.1
-  reverse_proxy 127.0.0.1:{place.backend}
+  reverse_proxy {scheme}://127.0.0.1:{place.backend}
 }}
 """
     )
     return [binary, "run", "--config", str(path), "--adapter", "caddyfile"]
 
 
-def _envoy(binary: str, place: Place) -> list[str]:
-    router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
-    manager = (
-        "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3."
-        "HttpConnectionManager"
-    )
+def _envoy(binary: str, place: Place, *, grpc: bool = False) -> list[str]:
+    extensions = "type.googleapis.com/envoy.extensions"
+    router = f"{extensions}.filters.http.router.v3.Router"
+    manager = f"{extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    upstreams = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     route = {"match": {"prefix": "/"}, "route": {"cluster": "static"}}
     http = {
         "@type": manager,
@@ -172,12 +216,18 @@ def _envoy(binary: str, place: Place) -> list[str]:
         "filter_chains": [{"filters": [{"name": "http", "typed_config": http}]}],
     }
     endpoint = {"endpoint": {"address": _socket(place.backend)}}
-    cluster = {
+    cluster: dict[str, object] = {
         "name": "static",
         "type": "STATIC",
         "connect_timeout": "5s",
         "load_assignment": {"cluster_name": "static", "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
+    if grpc:
+        options = {
+            "@type": f"type.googleapis.com/{upstreams}",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }
+        cluster["typed_extension_protocol_options"] = {upstreams: options}
     path = place.directory / "envoy.json"
     path.write_text(
         json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}})
@@ -200,20 +250,51 @@ def _windlass(binary: str, place: Place) -> list[str]:
     ]
 
 
-BACKEND = Proxy(name="backend", binary="nginx", package="nginx-light", command=_backend)
+BACKEND = Proxy(
+    name="backend",
+    binary="nginx",
+    package="nginx-light",
+    command=_backend,
+    grpc_command=_grpc_backend,
+)
 NGINX = "nginx"
 WINDLASS = "windlass"
 PROXIES = (
-    Proxy(name=WINDLASS, binary=sys.executable, package="", command=_windlass),
-    Proxy(name=NGINX, binary="nginx", package="nginx-light", command=_nginx_proxy),
-    Proxy(name="haproxy", binary="haproxy", package="haproxy", command=_haproxy),
+    Proxy(
+        name=WINDLASS,
+        binary=sys.executable,
+        package="",
+        command=_windlass,
+        grpc_command=_windlass,
+    ),
+    Proxy(
+        name=NGINX,
+        binary="nginx",
+        package="nginx-light",
+        command=_nginx_proxy,
+        grpc_command=_nginx_grpc_proxy,
+    ),
+    Proxy(
+        name="haproxy",
+        binary="haproxy",
+        package="haproxy",
+        command=_haproxy,
+        grpc_command=partial(_haproxy, grpc=True),
+    ),
     Proxy(
         name="caddy",
         binary="caddy",
         package="caddy",
         command=_caddy,
+        grpc_command=partial(_caddy, grpc=True),
         environment={"GOMAXPROCS": "1"},
     ),
-    Proxy(name="envoy", binary="envoy", package="", command=_envoy),
+    Proxy(
+        name="envoy",
+        binary="envoy",
+        package="",
+        command=_envoy,
+        grpc_command=partial(_envoy, grpc=True),
+    ),
     Proxy(name="aiohttp", binary=sys.executable, package="", command=_aiohttp),
 )

@@ -27,6 +27,7 @@ from windlass.bench.cases import CASES, Case, measure, summarise
 from windlass.bench.connections import memory
 from windlass.bench.cputime import tree
 from windlass.bench.fake_node import FakeNode
+from windlass.bench.grpc_calls import PACKAGE, TOOL, CallFault
 from windlass.bench.holding import GET, hold, serve_origin
 from windlass.bench.machine import describe
 from windlass.bench.proxies import BACKEND, NGINX, PROXIES, WINDLASS
@@ -35,12 +36,12 @@ from windlass.bench.wrk import WrkFault
 from windlass.router.descriptors import raise_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from windlass.bench.cases import Round
     from windlass.bench.proxies import Proxy
 
-NO_TUNNELS = "aiohttp"  # the proxy that does not pass WebSockets
+ONLY_HTTP1 = "aiohttp"  # the proxy that passes neither WebSockets nor gRPC
 DIRECT = "direct"  # nothing between load and backend
 IDLE = "idle"  # the case that is no load: connections that are held
 _SETTLED = 1.0  # seconds after which memory is looked at
@@ -54,14 +55,18 @@ def main() -> int:
     console = Console(stderr=True)
     cases = [case for case in CASES if case.name in options.cases]
     proxies = [proxy for proxy in PROXIES if proxy.name in options.proxies]
+    tools = {"wrk": "wrk"}
+    if any(case.calls for case in cases):
+        tools[TOOL] = PACKAGE
     if options.install:
-        _install(proxies, console)
-    if shutil.which("wrk") is None:
-        console.print("cannot measure: wrk is not installed; try --install", style="red")
+        _install(tools, proxies, console)
+    if missing := [tool for tool in tools if shutil.which(tool) is None]:
+        names = ", ".join(missing)
+        console.print(f"cannot measure: not installed: {names}; try --install", style="red")
         return 1
     try:
         document = uvloop.run(_bench(cases, proxies, options, console))
-    except (CannotStart, WrkFault, ConnectionError) as error:
+    except (CannotStart, WrkFault, CallFault, ConnectionError) as error:
         console.print(f"cannot measure: {error}", style="red", markup=False)
         return 1
     if options.out:
@@ -92,10 +97,9 @@ def _at_least_one(text: str) -> int:
     return number
 
 
-def _install(proxies: Sequence[Proxy], console: Console) -> None:
+def _install(tools: Mapping[str, str], proxies: Sequence[Proxy], console: Console) -> None:
     wanted = {proxy.package for proxy in (BACKEND, *proxies) if not proxy.path() and proxy.package}
-    if shutil.which("wrk") is None:
-        wanted.add("wrk")
+    wanted |= {package for tool, package in tools.items() if shutil.which(tool) is None}
     if not wanted:
         return
     if os.geteuid() != 0:
@@ -145,21 +149,25 @@ async def _servers_of(
     console: Console,
 ) -> dict[str, Server]:
     """Return what the case is measured on: others are started where it takes another setting."""
-    if not case.is_websocket and case.concurrency == Case.concurrency:
+    is_other = case.is_websocket or case.calls > 0
+    if not is_other and case.concurrency == Case.concurrency:
         return servers
     place = directory / case.name
     place.mkdir()
-    if not case.is_websocket:
+    if not is_other:
         router = next(proxy for proxy in PROXIES if proxy.name == WINDLASS)
         own = await _start(router, place, backend, stack, case.concurrency)
         return {name: own if name == WINDLASS else server for name, server in servers.items()}
-    origin, echo = await serve_origin()
-    stack.callback(origin.close)
-    found = {DIRECT: Server(echo, 0)}
+    if case.calls:
+        behind = (await stack.enter_async_context(running(BACKEND, place, 0, grpc=True))).port
+    else:
+        origin, behind = await serve_origin()
+        stack.callback(origin.close)
+    found = {DIRECT: Server(behind, 0)}
     for proxy in PROXIES:
-        if proxy.name in servers and proxy.name != NO_TUNNELS:
+        if proxy.name in servers and proxy.name != ONLY_HTTP1:
             console.print(f"{case.name}: start {proxy.name}", style="dim")
-            found[proxy.name] = await _start(proxy, place, echo, stack)
+            found[proxy.name] = await _start(proxy, place, behind, stack, grpc=case.calls > 0)
     return found
 
 
@@ -211,13 +219,15 @@ async def _start(
     backend: int,
     stack: AsyncExitStack,
     concurrency: int = Case.concurrency,
+    *,
+    grpc: bool = False,
 ) -> Server:
     if proxy.name == WINDLASS:
-        node = FakeNode(backend, concurrency)
+        node = FakeNode(backend, concurrency, h2c=grpc)
         (directory / proxy.name).mkdir()
         await node.listen(directory / proxy.name / "link")
         stack.push_async_callback(node.close)
-    return await stack.enter_async_context(running(proxy, directory, backend))
+    return await stack.enter_async_context(running(proxy, directory, backend, grpc=grpc))
 
 
 async def _case(

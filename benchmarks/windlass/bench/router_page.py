@@ -20,6 +20,7 @@ TITLES = {
     "large_download": ("1 MiB down: CPU µs per MiB", "cpu_us_per_mib"),
     "large_upload": ("1 MiB up: CPU µs per MiB", "cpu_us_per_mib"),
     "websocket": ("WebSocket messages: CPU µs per message and echo", "cpu_us_per_request"),
+    "grpc": ("gRPC's unary calls: CPU µs per call", "cpu_us_per_request"),
 }
 COLUMNS = (
     ("CPU µs", "", "{:.1f}"),  # the case's own figure

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from windlass.bench.grpc_calls import answers
 from windlass.bench.proxies import Place
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ class Server:
 
 
 @asynccontextmanager
-async def running(proxy: Proxy, parent: Path, backend: int) -> AsyncIterator[Server]:
-    """Run a server in a directory of its own while the context lasts.
+async def running(
+    proxy: Proxy, parent: Path, backend: int, *, grpc: bool = False
+) -> AsyncIterator[Server]:
+    """Run a server in a directory of its own while the context lasts; `grpc`: that speaks it.
 
     Raises:
         CannotStart: it is not installed, it ended, or it does not answer.
@@ -47,7 +50,10 @@ async def running(proxy: Proxy, parent: Path, backend: int) -> AsyncIterator[Ser
     directory = parent / proxy.name
     directory.mkdir(exist_ok=True)
     port = _free_port()
-    command = proxy.command(binary, Place(directory, port, backend))
+    write_command = proxy.grpc_command if grpc else proxy.command
+    if write_command is None:
+        raise CannotStart("it is not measured with gRPC")
+    command = write_command(binary, Place(directory, port, backend))
     with (directory / "output").open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -58,15 +64,18 @@ async def running(proxy: Proxy, parent: Path, backend: int) -> AsyncIterator[Ser
             start_new_session=True,
         )
     try:
-        await _answers(process, port, directory / "output")
+        await _answers(process, port, directory, grpc=grpc)
         yield Server(port, process.pid)
     finally:
         await _stop(process)
 
 
-async def _answers(process: asyncio.subprocess.Process, port: int, output: Path) -> None:
+async def _answers(
+    process: asyncio.subprocess.Process, port: int, directory: Path, *, grpc: bool
+) -> None:
+    output = directory / "output"
     for _ in range(int(_START_LIMIT / 0.05)):
-        if await _status(port) == 200:
+        if await (answers(port, directory) if grpc else _is_ok(port)):
             return
         if process.returncode is not None:
             raise CannotStart(f"ended with status {process.returncode}: {_end_of(output)}")
@@ -78,18 +87,18 @@ def _end_of(output: Path) -> str:
     return output.read_text(errors="replace").strip()[-500:]
 
 
-async def _status(port: int) -> int | None:
-    """Ask for / and return the status; None if there is no answer yet."""
+async def _is_ok(port: int) -> bool:
+    """Ask for / and tell whether the answer is 200."""
     try:
         async with asyncio.timeout(1):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
                 writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-                return int((await reader.readline()).split()[1])
+                return (await reader.readline()).split()[1] == b"200"
             finally:
                 writer.close()
     except (OSError, IndexError):
-        return None
+        return False
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
