@@ -8,11 +8,13 @@ import pytest
 
 from windlass.bench.compare import Comparison, ModeResult, Observed, Settings
 from windlass.bench.difference import (
+    Difference,
     apart,
     closed_form,
     difference,
     lambda_megabytes,
     sentence,
+    verdict,
 )
 from windlass.bench.tally import LoadResult
 from windlass.model.service import GIB, MIB
@@ -68,6 +70,29 @@ def test_the_factors_multiply_to_the_ratio_and_most_of_it_is_sharing() -> None:
     assert sentence(found) == (
         "One request per instance costs 9.1 times as much: in cloudrun mode 20.0 requests shared "
         "each billed instance-second, which makes a factor of 8.35; the other 1.09 are the two "
+        "providers' prices, and starts that are billed."
+    )
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [
+        (123.45, "costs 123.5 times as much"),
+        (1.05, "costs 1.1 times as much"),
+        (1.049, "costs about the same"),
+        (0.95, "costs about the same"),
+        (0.949, "costs 5 % less"),
+        (0.26, "costs 74 % less"),
+    ],
+)
+def test_a_verdict_reads_well_whichever_costs_less(ratio: float, said: str) -> None:
+    assert verdict(ratio) == f"One request per instance {said}"
+
+
+def test_where_one_request_each_is_cheaper_the_sentence_says_why() -> None:
+    assert sentence(Difference(ratio=0.744, overlap=0.83, sharing=0.8, price=0.93)) == (
+        "One request per instance costs 26 % less: in cloudrun mode 0.8 requests shared each "
+        "billed instance-second, which makes a factor of 0.80; the other 0.93 are the two "
         "providers' prices, and starts that are billed."
     )
 

@@ -71,14 +71,19 @@ def _overlap(mode: ModeResult, observed: Observed) -> float:
     return mode.service_time * mode.answered / float(observed.billed_instance_seconds)
 
 
+def verdict(ratio: float) -> str:
+    """Say what one request per instance costs, as a clause."""
+    if 0.95 <= ratio < 1.05:
+        return "One request per instance costs about the same"
+    if ratio < 1:
+        return f"One request per instance costs {100 * (1 - ratio):.0f} % less"
+    return f"One request per instance costs {ratio:.1f} times as much"
+
+
 def sentence(found: Difference) -> str:
     """Say in one sentence where the difference comes from."""
-    if found.ratio >= 1:
-        verdict = f"One request per instance costs {found.ratio:.1f} times as much"
-    else:
-        verdict = f"One request per instance costs {found.ratio:.2f} times as much, so less"
     return (
-        f"{verdict}: in cloudrun mode {found.overlap:.1f} requests shared each billed "
+        f"{verdict(found.ratio)}: in cloudrun mode {found.overlap:.1f} requests shared each billed "
         f"instance-second, which makes a factor of {found.sharing:.2f}; "
         f"the other {found.price:.2f} are the two providers' prices, and starts that are billed."
     )

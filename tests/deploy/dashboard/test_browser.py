@@ -185,11 +185,12 @@ async def test_without_javascript_every_page_says_what_it_has(browser: Browser, 
 async def test_a_thousand_services_are_shown_and_kept_up_to_date_without_a_pause(
     browser: Browser,
 ) -> None:
-    few = await measure(browser, services=10, updates=3)
-    many = await measure(browser, services=1000, updates=3)
-    assert many.kilobytes < 200
-    # Beside few services within one run, since the machine may be busy: a page shows fifty rows.
-    assert many.update <= 6 * few.update
+    few = await measure(browser, services=50, updates=5)
+    many = await measure(browser, services=1000, updates=5)
+    # A page shows fifty rows, so a thousand services are no more work for it than fifty: 0.7 to 1.1
+    # times were measured. Beside each other in one run, since the machine may be busy.
+    assert many.kilobytes < 1.2 * few.kilobytes
+    assert many.update <= 2 * few.update
 
 
 async def test_of_a_thousand_services_a_page_has_fifty(page: Page) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from markupsafe import Markup
 
 from windlass.bench import machine
 from windlass.bench.curve import ASSUMED, curve
-from windlass.bench.difference import difference
+from windlass.bench.difference import difference, verdict
 from windlass.bench.report import as_json, per_million
 from windlass.bench.show import ROWS, conclusions, title
 from windlass.deploy.comparison import figures
@@ -23,6 +22,7 @@ from windlass.deploy.dashboard.page import TEMPLATES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
 
     from windlass.bench.compare import Comparison, ModeResult, Sample
     from windlass.bench.curve import Point
@@ -85,8 +85,7 @@ def write(comparison: Comparison, books: tuple[Book, Book]) -> str:
         columns=columns,
         rows=[(label, [cell(column.result) for column in columns]) for label, cell in ROWS],
         percents=PERCENTS,
-        ratio=None if found is None else Decimal(found.ratio),
-        one=Decimal(1),
+        verdict=None if found is None else verdict(found.ratio),
         conclusions=conclusions(comparison),
         points=points,
         count_of_points=len(requests),
