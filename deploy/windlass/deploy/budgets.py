@@ -1,6 +1,6 @@
 """The budgets of services: looks at what each has cost, says so, and caps those that ask for it.
 
-What was spent is read from the ledger each time, so that a restart forgets nothing.
+What was spent is read from the ledger, so that a restart forgets nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import structlog
 
 from windlass.billing.bill import bill
 from windlass.billing.budget import judge, period_of
+from windlass.billing.kept_usage import KeptUsage
 from windlass.billing.ledger import LedgerUnavailable
 from windlass.deploy.bill_views import in_order
 from windlass.store.platform import StoreUnavailable
@@ -47,7 +48,7 @@ class Budgets:
         counters: Counters,
     ) -> None:
         self._control = control
-        self._ledger = ledger
+        self._usage = KeptUsage(ledger)
         self._books = books
         self._store = store
         self._counters = counters
@@ -80,7 +81,7 @@ class Budgets:
             if revision := self._newest(name):
                 await self._look_at(name, revision)
         for name in self.verdicts.keys() - self._control.services.keys():
-            del self.verdicts[name]
+            self._forget(name)
         if self._refusals() != before:
             self._publish()
 
@@ -93,7 +94,8 @@ class Budgets:
 
     async def _look_at(self, name: str, revision: Revision) -> None:
         if revision.template.budget is None:
-            if self.verdicts.pop(name, None) is not None:
+            if name in self.verdicts:
+                self._forget(name)
                 self._counters.drop_budget(name)
                 self._act(name)
             return
@@ -109,6 +111,10 @@ class Budgets:
         self._tell(name, verdict)
         self._act(name)
 
+    def _forget(self, name: str) -> None:
+        del self.verdicts[name]
+        self._usage.forget(name)
+
     def _judge(self, name: str, revision: Revision, now: float) -> Verdict | None:
         template = revision.template
         books = in_order(self._books, throttled=template.limits.cpu_throttling)
@@ -116,7 +122,7 @@ class Budgets:
         if book is None or template.budget is None:
             return None
         begin, _ = period_of(template.budget.period, now)
-        spent = bill(self._ledger.usage(begin, now, name), book).total
+        spent = bill(self._usage.read(name, begin, now), book).total
         return judge(template.budget, spent, now, book.currency)
 
     def _tell(self, name: str, verdict: Verdict) -> None:

@@ -53,3 +53,31 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     def cold_starts(self) -> int:
         """Requests that had to wait for an instance to start."""
         return sum(usage.counts.cold_starts for usage in self.revisions)
+
+
+def joined(first: Usage, second: Usage) -> Usage:
+    """Return the usage of two stretches that follow one another.
+
+    How many instances lived at once is not known of both together.
+    """
+    instances: dict[tuple[str, str, str, str], InstanceUsage] = {}
+    for used in (*first.instances, *second.instances):
+        place = (used.service, used.revision, used.month, used.instance)
+        known = instances.get(place)
+        if known is not None:
+            used = msgspec.structs.replace(used, amounts=known.amounts + used.amounts)
+        instances[place] = used
+    revisions: dict[tuple[str, str, str], RevisionUsage] = {}
+    for counted in (*first.revisions, *second.revisions):
+        of = (counted.service, counted.revision, counted.month)
+        before = revisions.get(of)
+        if before is not None:
+            counted = msgspec.structs.replace(counted, counts=before.counts + counted.counts)
+        revisions[of] = counted
+    return Usage(
+        since=first.since,
+        until=second.until,
+        instances=tuple(used for _, used in sorted(instances.items())),
+        revisions=tuple(counted for _, counted in sorted(revisions.items())),
+        gaps=tuple(dict.fromkeys((*first.gaps, *second.gaps))),
+    )
