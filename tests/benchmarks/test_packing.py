@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -36,11 +37,20 @@ def test_a_burst_is_ten_times_the_rest() -> None:
 
 
 def test_errors_and_too_many_instances_are_not_sound() -> None:
-    figures = {"load": "steady", "requests": 9, "most_in_flight": 1, "instances": 1}
-    rest = {"fewest": 10.0, "fewest_by_schedule": 10.0, "rounding": 0.0}
-    assert Packed(**figures, **rest, errors=0, busy=10 * BOUND).is_sound  # type: ignore[arg-type]
-    assert not Packed(**figures, **rest, errors=0, busy=11.1).is_sound  # type: ignore[arg-type]
-    assert not Packed(**figures, **rest, errors=1, busy=10.0).is_sound  # type: ignore[arg-type]
+    sound = Packed(
+        load="steady",
+        requests=9,
+        errors=0,
+        most_in_flight=1,
+        instances=1,
+        busy=10 * BOUND,
+        fewest=10.0,
+        fewest_by_schedule=10.0,
+        rounding=0.0,
+    )
+    assert sound.is_sound
+    assert not replace(sound, busy=11.1).is_sound
+    assert not replace(sound, errors=1).is_sound
 
 
 @pytest.mark.e2e

@@ -27,11 +27,13 @@ def faults(template: Template) -> list[str]:
 
 
 def limited(**changes: object) -> Template:
-    return msgspec.structs.replace(PLAIN, limits=Limits(**changes))  # type: ignore[arg-type]
+    limits = Limits(**changes)  # type: ignore[arg-type]  # any field
+    return msgspec.structs.replace(PLAIN, limits=limits)
 
 
 def scaled(**changes: object) -> Template:
-    return msgspec.structs.replace(PLAIN, scaling=Scaling(**changes))  # type: ignore[arg-type]
+    scaling = Scaling(**changes)  # type: ignore[arg-type]  # any field
+    return msgspec.structs.replace(PLAIN, scaling=scaling)
 
 
 def contained(**changes: object) -> Template:

@@ -38,6 +38,7 @@ class Hello:
 
     async def until_in_flight(self, number: int) -> None:
         async with asyncio.timeout(5):
+            # Another process changes it.
             while (await self.get("/stats"))["in_flight"] != number:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
 

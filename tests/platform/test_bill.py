@@ -8,6 +8,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.platform.metered import used
 
 from windlass.billing.bill import Bill, bill, money
 from windlass.billing.book import Invocations, find, load_books, read_book
@@ -21,25 +22,6 @@ MONTH = 2_628_000  # seconds
 BOOKS = load_books()
 
 
-def _instance(
-    mode: Mode,
-    amounts: Amounts,
-    milli_cpu: int = 1000,
-    memory: int = 512 * MIB,
-    month: str = "2026-11",
-) -> InstanceUsage:
-    return InstanceUsage(
-        service="shop",
-        revision="shop-00001",
-        instance="a",
-        month=month,
-        mode=mode,
-        milli_cpu=milli_cpu,
-        memory=memory,
-        amounts=amounts,
-    )
-
-
 def _priced(book: str, *instances: InstanceUsage, free_tier: bool = False) -> Bill:
     found = find(BOOKS, book)
     assert found is not None
@@ -50,11 +32,11 @@ def _priced(book: str, *instances: InstanceUsage, free_tier: bool = False) -> Bi
 def _lambda(milli_cpu: int, milliseconds: int) -> InstanceUsage:
     """A million requests on Lambda."""
     amounts = Amounts(requests=1_000_000, invocation_milliseconds=milliseconds * 1_000_000)
-    return _instance(Mode.LAMBDA, amounts, milli_cpu)
+    return used(Mode.LAMBDA, amounts, milli_cpu)
 
 
 def _shared(**amounts: int) -> InstanceUsage:
-    return _instance(Mode.CLOUDRUN, Amounts(**amounts))
+    return used(Mode.CLOUDRUN, Amounts(**amounts))
 
 
 WARM_MONTH = _shared(idle=MONTH * SECOND, warm=MONTH * SECOND)
@@ -101,7 +83,7 @@ def test_sharing_and_price_make_the_whole_gap_between_the_modes() -> None:
     assert round(alone / shared, 1) == Decimal("9.1")
 
 
-def test_idle_time_is_free_unless_the_minimum_holds_the_instance() -> None:
+def test_idle_time_is_free_unless_the_minimum_holds_theused() -> None:
     assert _priced("cloudrun", _shared(idle=MONTH * SECOND)).total == 0
 
 
@@ -120,14 +102,14 @@ def test_a_bill_says_what_rounding_costs() -> None:
 
 def test_what_rounding_invocations_costs_is_known_to_one_millisecond_each() -> None:
     amounts = Amounts(requests=10, invocation_milliseconds=40)
-    rounded = _priced("lambda", _instance(Mode.LAMBDA, amounts))
+    rounded = _priced("lambda", used(Mode.LAMBDA, amounts))
     assert rounded.rounding_is_most
     assert rounded.rounding * 4 == rounded.lines[0].amount
 
 
-def test_rounding_is_per_slice_or_per_instance() -> None:
+def test_rounding_is_per_slice_or_perused() -> None:
     amounts = Amounts(busy=250_000_000, rounding_100ms=150_000_000)  # five slices of 50 ms
-    usage = Usage(since=0, until=60, instances=(_instance(Mode.CLOUDRUN, amounts),))
+    usage = Usage(since=0, until=60, instances=(used(Mode.CLOUDRUN, amounts),))
     book = BOOKS["cloud-run-request-tier1"]
     seconds = {
         rounding: bill(usage, book, rounding=rounding).billed_instance_seconds
@@ -165,7 +147,7 @@ def test_a_lambda_service_on_cloud_run_is_priced_as_if_shared() -> None:
 
 def test_a_shared_service_on_lambda_is_priced_by_each_requests_duration() -> None:
     amounts = Amounts(busy=10_000 * SECOND, requests=10**6, invocation_milliseconds=200_000_000)
-    found = _priced("lambda", _instance(Mode.CLOUDRUN, amounts))
+    found = _priced("lambda", used(Mode.CLOUDRUN, amounts))
     assert found.total == _priced("lambda", _lambda(1000, 200)).total
     assert found.billed_instance_seconds == 200_000
     assert not found.actual
@@ -176,7 +158,7 @@ def test_a_shared_service_on_lambda_is_priced_by_each_requests_duration() -> Non
 def test_volume_tiers_begin_anew_each_month() -> None:
     amounts = Amounts(invocation_milliseconds=7 * 10**12 * 1024 // 10_240)  # 7e9 GB-s at 10240 MB
     november, december = (
-        _instance(Mode.LAMBDA, amounts, memory=10_240 * MIB, month=month)
+        used(Mode.LAMBDA, amounts, memory=10_240 * MIB, month=month)
         for month in ("2026-11", "2026-12")
     )
     one = _priced("lambda", november)
@@ -188,7 +170,7 @@ def test_volume_tiers_begin_anew_each_month() -> None:
 
 def test_each_month_has_its_own_free_tier() -> None:
     amounts = Amounts(busy=200_000 * SECOND, requests=3_000_000)
-    months = [_instance(Mode.CLOUDRUN, amounts, month=month) for month in ("2026-11", "2026-12")]
+    months = [used(Mode.CLOUDRUN, amounts, month=month) for month in ("2026-11", "2026-12")]
     one = _priced("cloudrun", months[0], free_tier=True).total
     cpu, requests = Decimal("0.000024") * 20_000, Decimal("0.40")
     assert one == cpu + requests  # the memory is within its free 360 000 GiB-seconds
@@ -221,7 +203,7 @@ def test_machines_are_billed_by_the_second_of_their_life() -> None:
 
 def test_flex_bills_the_next_size_of_memory() -> None:
     amounts = Amounts(busy=SECOND)
-    found = _priced("azure-functions-flex", _instance(Mode.CLOUDRUN, amounts, 1000, 600 * MIB))
+    found = _priced("azure-functions-flex", used(Mode.CLOUDRUN, amounts, 1000, 600 * MIB))
     assert found.total == 2 * Decimal("0.000026")
 
 
@@ -261,7 +243,7 @@ def test_a_bill_is_exact_to_the_last_digit(
     busy: int, memory: int, milli_cpu: int, requests: int
 ) -> None:
     amounts = Amounts(busy=busy, requests=requests)
-    found = _priced("cloudrun", _instance(Mode.CLOUDRUN, amounts, milli_cpu, memory))
+    found = _priced("cloudrun", used(Mode.CLOUDRUN, amounts, milli_cpu, memory))
     seconds = Fraction(busy, SECOND)
     expected = seconds * Fraction(milli_cpu, 1000) * Fraction("0.000024")
     expected += seconds * Fraction(memory, GIB) * Fraction("0.0000025")

@@ -6,12 +6,13 @@ from decimal import Decimal
 
 import msgspec
 import pytest
+from tests.platform.metered import used
 
 from windlass.billing.bill import Bill, bill
 from windlass.billing.book import Book, BookFault, Invocations, load_books, read_book
 from windlass.billing.rows import Amounts
 from windlass.billing.shares import shares
-from windlass.billing.usage import InstanceUsage, Usage
+from windlass.billing.usage import Usage
 from windlass.model.service import GIB, MIB, Mode
 
 SECOND = 1_000_000_000  # ns
@@ -21,16 +22,7 @@ BOOKS = load_books()
 
 
 def _usage(amounts: Amounts, mode: Mode, milli_cpu: int, memory: int) -> Usage:
-    instance = InstanceUsage(
-        service="shop",
-        revision="shop-00001",
-        instance="a",
-        month="2026-11",
-        mode=mode,
-        milli_cpu=milli_cpu,
-        memory=memory,
-        amounts=amounts,
-    )
+    instance = used(mode, amounts, milli_cpu, memory)
     return Usage(since=0, until=3600, instances=(instance,))
 
 

@@ -114,6 +114,7 @@ class OwnPlatform:
             TimeoutError: they do not within so many seconds.
         """
         async with asyncio.timeout(seconds):
+            # Another process starts and ends them.
             while not least <= len(await self.living(service)) <= most:  # noqa: ASYNC110
                 await asyncio.sleep(_POLL)
 

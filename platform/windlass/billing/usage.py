@@ -51,7 +51,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cold_starts(self) -> int:
-        """Requests that had to wait for an instance to start."""
+        """Requests that waited until their instance had started, or came while there was none.
+
+        One that got a slot which another gave back while an instance was started for it is none.
+        """
         return sum(usage.counts.cold_starts for usage in self.revisions)
 
 

@@ -219,7 +219,7 @@ class Counters(Collector):
         )
         cold = CounterMetricFamily(
             "windlass_cold_starts",
-            "Requests that had to wait for an instance to start.",
+            "Requests that waited until their instance had started, or came while there was none.",
             labels=_LABELS,
         )
         waited = HistogramMetricFamily(

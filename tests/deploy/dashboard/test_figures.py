@@ -95,11 +95,12 @@ def test_a_few_instances_are_counted_in_whole_steps(values: list[int], step: int
 
 def test_a_short_rest_between_two_busy_times_is_left_out_and_a_long_one_is_drawn() -> None:
     def life(rest: float) -> list[SliceView]:
-        cuts = [("busy", 0.0, 5.0), ("idle", 5.0, 5.5), ("frozen", 5.5, 5.5 + rest)]
-        cuts.append(("busy", 5.5 + rest, 20.0))
+        awake = 5.5 + rest
         return [
-            SliceView(kind=kind, begin=begin, end=end, rate="free")  # type: ignore[arg-type]
-            for kind, begin, end in cuts
+            SliceView(kind="busy", begin=0.0, end=5.0, rate="free"),
+            SliceView(kind="idle", begin=5.0, end=5.5, rate="free"),
+            SliceView(kind="frozen", begin=5.5, end=awake, rate="free"),
+            SliceView(kind="busy", begin=awake, end=20.0, rate="free"),
         ]
 
     assert [cut.kind for cut in joined(life(0.2), 1.0)] == ["busy"]

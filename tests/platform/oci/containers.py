@@ -171,7 +171,8 @@ class Rig:
 
     async def output(self, *shell: str, **more: Limits | Container | str) -> str:
         """Run a line of shell in an instance of its own and return what it wrote."""
-        running = await self.driver.start(self.request(*shell, **more))  # type: ignore[arg-type]
+        request = self.request(*shell, **more)  # type: ignore[arg-type]  # any of its options
+        running = await self.driver.start(request)
         await self.end_of(running.instance)
         text = "\n".join([line.text async for line in self.driver.logs(running.instance)])
         await self.driver.remove(running.instance)
