@@ -13,7 +13,7 @@ import msgspec
 
 from windlass.runtime.base import RuntimeUnavailable
 from windlass.runtime.oci import logs
-from windlass.runtime.oci.commands import SEARCHED, CommandFailed, run
+from windlass.runtime.oci.commands import SEARCHED, CommandFailed, ended, run, spawn
 from windlass.runtime.oci.kernel import BIND, READ_ONLY, REMOUNT, mount, readable
 from windlass.runtime.oci.sandbox import clear
 
@@ -62,18 +62,16 @@ class Engine:
         try:
             with (bundle / "conmon.err").open("wb") as complaints:
                 # conmon leaves a child behind that lives as long as the container.
-                conmon = await asyncio.create_subprocess_exec(
-                    *self._conmon(container, bundle),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=complaints,
-                    pass_fds=(writing,),
+                conmon = spawn(
+                    self._conmon(container, bundle),
+                    complaint=complaints,
                     env=_ENV | {"_OCI_SYNCPIPE": str(writing)},
                     cwd=bundle,
+                    kept=(writing,),
                 )
             os.close(writing)
             writing = -1
-            status = await conmon.wait()
+            status = await ended(conmon)
             await readable(reading)
             said = os.read(reading, 65536)
         finally:
