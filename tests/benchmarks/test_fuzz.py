@@ -51,10 +51,13 @@ async def test_a_slot_that_is_not_given_back_is_found(monkeypatch: pytest.Monkey
 
 
 async def test_bytes_that_are_no_request_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def smuggle(connection: UpstreamConnection, exchange: Exchange) -> None:
-        connection._transport.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nevil\r\n\r\n")
+    write = Transport.write
 
-    monkeypatch.setattr(UpstreamConnection, "begin", smuggle)
+    def smuggle(transport: Transport, data: bytes) -> None:
+        is_request = isinstance(transport.protocol, UpstreamConnection)
+        write(transport, data + b"evil\r\n\r\n" if is_request else data)
+
+    monkeypatch.setattr(Transport, "write", smuggle)
     with pytest.raises(Finding, match="no HTTP"):
         await play([GET, CONNECTED])
 
