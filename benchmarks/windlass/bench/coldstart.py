@@ -131,7 +131,8 @@ async def measure(apps: Sequence[App], rounds: int, folder: Path) -> dict[str, A
                 own_platform(state, "--runtime", runtime, "--log-format", "json")
             )
         ways = {app.name: await _deploy(app, platforms) for app in apps}
-        bare = {app.name: await bare_ways(app, folder) for app in apps}
+        runtime = _oci_runtime(platforms["oci"].log())
+        bare = {app.name: await bare_ways(app, folder, runtime) for app in apps}
         for number in range(rounds):
             for app in apps:
                 for name, way in bare[app.name].items():
@@ -140,7 +141,14 @@ async def measure(apps: Sequence[App], rounds: int, folder: Path) -> dict[str, A
                     found[app.name][name].append(await service.cold_start())
             print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         thawing = await measure_thawing(platforms["oci"], apps[0].image)
-    return {app.name: _figures(found[app.name]) for app in apps} | {"thaw": thawing}
+    figures = {app.name: _figures(found[app.name]) for app in apps}
+    return figures | {"thaw": thawing, "oci_runtime": Path(runtime).name}
+
+
+def _oci_runtime(log: str) -> str:
+    """Return the path of the OCI runtime that a platform logged to have chosen."""
+    opened = (json.loads(line) for line in log.splitlines() if "oci runtime open" in line)
+    return str(next(opened)["runtime"])
 
 
 async def _deploy(app: App, platforms: Mapping[str, OwnPlatform]) -> dict[str, Way]:
@@ -186,8 +194,8 @@ def _milliseconds(seconds: float) -> float:
 def _table(found: Mapping[str, Any]) -> str:
     lines = []
     for app, ways in found.items():
-        if app == "thaw":
-            lines.append(f"thaw: {ways}")
+        if app in ("thaw", "oci_runtime"):
+            lines.append(f"{app}: {ways}")
             continue
         lines.append(f"{app:<20}{'p50 ms':>10}{'p95 ms':>10}   " + "  ".join(PHASES))
         for name, figures in ways.items():

@@ -66,6 +66,7 @@ class Bare:
     words: Callable[[int, str], list[str]]  # port, name
     after: Callable[[str], list[str]] = lambda name: []
     env: bool = False  # the port goes into the environment
+    returns: bool = False  # once it has started the server; before that nobody may ask
 
     async def run(self) -> float:
         """Start it, and return the seconds until it had answered."""
@@ -80,6 +81,8 @@ class Bare:
             env=env,
         )
         try:
+            if self.returns:
+                await asyncio.wait_for(process.wait(), ANSWERS_WITHIN)
             await first_byte(port)
             return time.monotonic() - begun
         finally:
@@ -91,23 +94,34 @@ class Bare:
             await asyncio.wait_for(process.wait(), ANSWERS_WITHIN)
 
 
-async def bare_ways(app: App, folder: Path) -> dict[str, Bare]:
-    """Return the ways that this machine has; the app's image is unpacked into the folder."""
+async def bare_ways(app: App, folder: Path, runtime: str) -> dict[str, Bare]:
+    """Return the ways that this machine has; the app's image is unpacked into the folder.
+
+    `runtime` is the OCI runtime (crun or runc) to measure alone.
+    """
     root = folder / app.name / "rootfs"
     loaded = await _unpack(app, root)
-    ways = {"bare_process": Bare(lambda port, name: app.here(root), env=True)}
-    if shutil.which("runc"):
-        ways["oci_runtime_alone"] = Bare(
-            lambda port, name: ["runc", "run", "--bundle", str(_bundle(app, root, port)), name],
-            lambda name: ["runc", "kill", name, "KILL"],
-        )
-    ways["docker_run"] = Bare(
-        lambda port, name: [
-            *("docker", "run", "--rm", "--name", name, "--publish", f"127.0.0.1:{port}:8080"),
-            *("--env", "PORT=8080", app.image),
-        ],
-        lambda name: ["docker", "kill", name],
-    )
+
+    def bundle(port: int) -> Path:
+        return _bundle(app, root, port, runtime)
+
+    ways = {
+        "bare_process": Bare(lambda port, name: app.here(root), env=True),
+        "oci_runtime_alone": Bare(
+            lambda port, name: [runtime, "run", "--bundle", str(bundle(port)), name],
+            lambda name: [runtime, "kill", name, "KILL"],
+        ),
+        # Asked before the container is up, docker's forwarder looks for an address that is not
+        # there yet, and the kernel repeats its question for it only after a whole second.
+        "docker_run": Bare(
+            lambda port, name: [
+                *("docker", "run", "--detach", "--rm", "--name", name),
+                *("--publish", f"127.0.0.1:{port}:8080", "--env", "PORT=8080", app.image),
+            ],
+            lambda name: ["docker", "kill", name],
+            returns=True,
+        ),
+    }
     if loaded:
         ways["podman_run"] = Bare(
             lambda port, name: [
@@ -134,12 +148,12 @@ async def _unpack(app: App, root: Path) -> str:
     return said.rpartition("Loaded image")[2].partition(":")[2].strip()
 
 
-def _bundle(app: App, root: Path, port: int) -> Path:
-    """Write what `runc spec` writes, for the app's command in the machine's own network."""
+def _bundle(app: App, root: Path, port: int, runtime: str) -> Path:
+    """Write what the runtime's `spec` writes, for the app in the machine's own network."""
     bundle = root.parent
     path = bundle / "config.json"
     if not path.exists():
-        subprocess.run(["runc", "spec"], cwd=bundle, check=True)
+        subprocess.run([runtime, "spec"], cwd=bundle, check=True)
     spec = json.loads(path.read_text())
     process = spec["process"]
     process |= {"args": list(app.command), "terminal": False, "cwd": app.cwd}
