@@ -30,6 +30,7 @@ from windlass.router.http2_frames import (
     FrameTooLarge,
     read_goaway,
 )
+from windlass.router.http2_hpack import KnowingDecoder, PlainEncoder
 
 if TYPE_CHECKING:
     from h2.events import Event
@@ -256,5 +257,8 @@ def _new_connection(client_side: bool) -> _Connection:
         SettingCodes.ENABLE_PUSH: 0,
     }
     connection.local_settings = Settings(client=client_side, initial_values=values)
+    connection.decoder = KnowingDecoder()
     connection.decoder.max_header_list_size = MAX_HEADER_LIST
+    if client_side:
+        connection.encoder = PlainEncoder()
     return connection
