@@ -33,8 +33,22 @@ def runtime() -> FakeRuntime:
     return FakeRuntime()
 
 
+class Audience:
+    """Remembers which services are no more."""
+
+    def __init__(self) -> None:
+        self.forgotten: list[str] = []
+
+    def publish(self) -> None: ...
+
+    def forget(self, service: str) -> None:
+        self.forgotten.append(service)
+
+
 @asynccontextmanager
-async def begun(folder: Path, runtime: FakeRuntime) -> AsyncIterator[tuple[Control, Autoscaler]]:
+async def begun(
+    folder: Path, runtime: FakeRuntime, audience: Audience | None = None
+) -> AsyncIterator[tuple[Control, Autoscaler]]:
     """A platform's control and autoscaler, with what an earlier one kept in the folder."""
     store = Store(folder / "platform.db")
     control = Control(store, runtime)
@@ -46,7 +60,7 @@ async def begun(folder: Path, runtime: FakeRuntime) -> AsyncIterator[tuple[Contr
     autoscaler = Autoscaler(
         runtime, Recorder(), Settings(), clock=time.monotonic_ns, answers=runtime.answers
     )
-    control.join(autoscaler, lambda: None, lambda *told, **more: None, view)
+    control.join(autoscaler, audience or Audience(), lambda *told, **more: None, view)
     control.load()
     running = asyncio.create_task(autoscaler.run())
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import structlog
@@ -34,6 +34,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
+class Audience(Protocol):
+    """Who must know of every change."""
+
+    def publish(self) -> None:
+        """Tell workers the routes."""
+
+    def forget(self, service: str) -> None:
+        """A service is no more, or never came up."""
+
+
 class Control:
     """The services of a platform, and how they change: one change at a time for each service."""
 
@@ -47,13 +57,13 @@ class Control:
     def join(
         self,
         autoscaler: Autoscaler,
-        publish: Callable[[], None],
+        audience: Audience,
         event: Callable[..., None],
         view: Callable[[Service], ServiceView],
     ) -> None:
-        """Take those who need to know what is deployed; `publish` tells workers the routes."""
+        """Take those who need to know what is deployed."""
         self._autoscaler = autoscaler
-        self._publish = publish
+        self._audience = audience
         self._event = event
         self._view = view
 
@@ -116,12 +126,13 @@ class Control:
             with _store_told():
                 self._store.delete_service(name)
             del self.services[name]
-            self._publish()  # first: no request comes any more
+            self._audience.publish()  # first: no request comes any more
             theirs = self.revisions_of(name)
             await asyncio.gather(*(self._autoscaler.remove(r.name) for r in theirs))
             for revision in theirs:
                 del self.revisions[revision.name]
-            self._publish()
+            self._audience.publish()
+            self._audience.forget(name)
             self._event("Deleted", service=service.name, message=f"{name} was deleted")
             await self.tidy()
 
@@ -163,7 +174,7 @@ class Control:
             raise _refused(fault) from None
         revision = msgspec.structs.replace(revision, image_digest=digest)
         self.revisions[revision.name] = revision
-        self._publish()  # workers must know a revision before its first instance
+        self._audience.publish()  # workers must know a revision before its first instance
         self._autoscaler.add(revision)
         try:
             if health_check:
@@ -189,7 +200,7 @@ class Control:
         with _store_told():
             self._store.save(service, revision)
         self.services[service.name] = service
-        self._publish()
+        self._audience.publish()
         self._reach(service)
 
     async def _set_traffic(
@@ -235,9 +246,11 @@ class Control:
         """Undo what was begun for a revision that does not come up."""
         await self._autoscaler.remove(revision.name)
         del self.revisions[revision.name]
-        self._publish()
+        self._audience.publish()
         await self.tidy()
-        if known:  # its number is used up, so that names in logs and bills mean one thing
+        if known is None:
+            self._audience.forget(revision.service)
+        else:  # its number is used up, so that names in logs and bills mean one thing
             self.services[known.name] = rollout.failed(known, revision)
             try:
                 self._store.save(self.services[known.name], None)

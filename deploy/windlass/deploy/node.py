@@ -27,6 +27,7 @@ from windlass.deploy.budgets import Budgets
 from windlass.deploy.comparison.runs import Runs
 from windlass.deploy.comparison.target import admin_url
 from windlass.deploy.control import Control
+from windlass.deploy.events import Events
 from windlass.deploy.listening import Listening
 from windlass.deploy.metering import Metering
 from windlass.deploy.options import CannotStart
@@ -112,7 +113,8 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
     meter = Meter(control.revisions, now, time.time_ns() - now, ledger.load())
     running = RunningUsage(control.revisions)
     metering = Metering(meter, ledger, running, lambda *report: workers.acknowledge(*report))
-    switchboard = Switchboard(metering, counters, store, logs, control.revisions)
+    events = Events(store)
+    switchboard = Switchboard(metering, counters, events, logs, control.revisions)
     autoscaler = Autoscaler(runtime, switchboard, Settings(rest_after=options.rest_after))
     listening = Listening(options.http.host, options.http.port)
     workers = Workers(options.state, _worker_command(options), switchboard, listening)
@@ -151,8 +153,8 @@ async def _start(options: Options, stack: contextlib.AsyncExitStack) -> None:
         )
 
     switchboard.join(autoscaler, workers, table)
-    control.join(autoscaler, switchboard.publish, switchboard.event, platform.view)
-    budgets.join(autoscaler, switchboard.publish, switchboard.event)
+    control.join(autoscaler, switchboard, events.tell, platform.view)
+    budgets.join(autoscaler, switchboard.publish, events.tell)
     autoscaler.hold()
     control.load()
     switchboard.sharing.expect(workers.names)
@@ -207,17 +209,18 @@ def _load_books(state: Path) -> Mapping[str, Book]:
 
 
 async def _take_over(
-    autoscaler: Autoscaler, control: Control, meter: Meter, switchboard: Switchboard
+    autoscaler: Autoscaler, control: Control, meter: Meter, board: Switchboard
 ) -> None:
     """Find what an earlier run left running; what it left unbilled is billed to where it got."""
     known = {
         name: Past(life.started, life.ready, life.stopping) for name, life in meter.alive().items()
     }
     await autoscaler.adopt(control.revisions, known)
-    gone = known.keys() - switchboard.instances.keys()
+    gone = known.keys() - board.instances.keys()
     ended = meter.ended_by_reboot | {instance: meter.vanished(instance) for instance in gone}
     for instance, lived in sorted(ended.items()):
-        switchboard.vanished(instance, lived)
+        if revision := control.revisions.get(instance.rpartition("-")[0]):
+            board.events.vanished(revision.service, revision.name, instance, lived)
 
 
 async def _serve_admin(

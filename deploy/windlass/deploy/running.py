@@ -114,8 +114,6 @@ class RunningPlatform:
     async def delete(self, name: str) -> None:
         """Drain, stop and forget a service; its bill stays."""
         await self.control.delete(name)
-        self.metering.running.forget(name)
-        self.counters.forget(name)
 
     async def services(self) -> list[ServiceView]:
         """Return all services by name."""
@@ -147,7 +145,7 @@ class RunningPlatform:
                 board.requests[i.id],
                 frozen=i.id in board.frozen,
             )
-            for i in (*board.ended.get(name, ()), *living)
+            for i in (*board.ended.of(name), *living)
         ]
 
     async def standbys(self, name: str) -> list[StandbyView]:
@@ -239,7 +237,7 @@ class RunningPlatform:
                 board.frozen.stretches(i.id, now),
                 now,
             )
-            for i in (*board.ended.get(name, ()), *living)
+            for i in (*board.ended.of(name), *living)
         )
         return [view for each in views if (view := lately(each, since)).slices]
 
@@ -330,7 +328,7 @@ class RunningPlatform:
         except (WorkerFailed, OSError) as error:
             detail = f"{error}; it has said why in the platform's log. The old one serves on."
             raise Refused(problem(503, "worker-failed", detail)) from error
-        self.switchboard.event("Reloaded", message=f"{', '.join(names)} serve now")
+        self.switchboard.events.tell("Reloaded", message=f"{', '.join(names)} serve now")
         return ReloadView(workers=tuple(names))
 
     async def metrics(self) -> bytes:

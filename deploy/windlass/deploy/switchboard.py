@@ -6,13 +6,13 @@ Nothing is decided here. Every method is synchronous and cheap: it is called bet
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from datetime import UTC, datetime
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import structlog
 
 from windlass.billing.recent import RecentBusy
+from windlass.deploy.ended import EndedInstances
 from windlass.deploy.frozen import Frozen
 from windlass.deploy.leases import Level
 from windlass.deploy.levels import Levels
@@ -21,25 +21,21 @@ from windlass.deploy.sharing import Sharing
 from windlass.model.instance import ENDED, Instance, State
 from windlass.model.service import Mode
 from windlass.router import link
-from windlass.store.platform import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from windlass.autoscaler.decide import Decision
     from windlass.autoscaler.loop import Autoscaler
-    from windlass.billing.rows import Gap
+    from windlass.deploy.events import Events
     from windlass.deploy.metering import Metering
     from windlass.deploy.workers import Workers
     from windlass.model.service import Revision
     from windlass.runtime.base import LogLine, Thaw
-    from windlass.store.platform import Store
     from windlass.telemetry.instance_logs import InstanceLogs
     from windlass.telemetry.metrics import Counters
 
 log = structlog.get_logger(__name__)
-
-ENDED_KEPT = 50  # ended instances per service that are still shown
 
 
 class Switchboard:
@@ -49,19 +45,19 @@ class Switchboard:
         self,
         metering: Metering,
         counters: Counters,
-        store: Store,
+        events: Events,
         logs: InstanceLogs,
         revisions: Mapping[str, Revision],
     ) -> None:
         self._metering = metering
         self._counters = counters
-        self._store = store
+        self.events = events
         self._logs = logs
         self._revisions = revisions
         self._output_lost = False
         self._published: link.Routes | None = None
         self.instances: dict[str, Instance] = {}  # those that live
-        self.ended: dict[str, deque[Instance]] = {}  # service -> those that ended lately
+        self.ended = EndedInstances()
         self.in_flight: dict[str, int] = {}  # instance -> requests now, through all workers
         self._levels = Levels()
         self.sharing = Sharing(self._tell, self._lacking, self._most)
@@ -87,6 +83,18 @@ class Switchboard:
             self._published = table
             self._workers.send(table)
 
+    def forget(self, service: str) -> None:
+        """Drop what is kept in memory of a service: it was deleted, or never came up."""
+        self._metering.running.forget(service)
+        self._counters.forget(service)
+        self._forget_instances(self.ended.forget(service))
+
+    def _forget_instances(self, instances: Iterable[str]) -> None:
+        for instance in instances:
+            self.requests.pop(instance, None)
+            self.recent.forget(instance)
+            self.frozen.forget(instance)
+
     # From the autoscaler.
 
     def instance_changed(self, instance: Instance) -> None:
@@ -106,12 +114,7 @@ class Switchboard:
             self.sharing.remove(instance.id)
             self._counters.instance_gone(instance.id)
             self._logs.close(instance.service, instance.id)
-            kept = self.ended.setdefault(instance.service, deque(maxlen=ENDED_KEPT))
-            if len(kept) == ENDED_KEPT:
-                self.requests.pop(kept[0].id, None)
-                self.recent.forget(kept[0].id)
-                self.frozen.forget(kept[0].id)
-            kept.append(instance)
+            self._forget_instances(self.ended.add(instance))
         else:
             if instance.state is State.READY and instance.id not in self.instances:
                 self._resume_log(instance)
@@ -121,28 +124,14 @@ class Switchboard:
         if instance.state is State.DRAINING:
             self._undrained[instance.id] = set(self._workers.names)
         self._serve(instance)
-        self.event(
-            f"Instance{instance.state.capitalize()}",
-            service=instance.service,
-            revision=instance.revision,
-            instance=instance.id,
-            message=_told(instance),
-            level="warning" if instance.state is State.FAILED else "info",
-        )
+        self.events.changed(instance)
 
     def instance_withheld(self, instance: Instance, reason: str) -> None:
         """Tell workers to give a ready instance no new request, or, without a reason, again."""
         (self._withheld.add if reason else self._withheld.discard)(instance.id)
         self._rest_over(instance.id)
         self._serve(instance)
-        self.event(
-            "InstanceUnready" if reason else "InstanceReadyAgain",
-            service=instance.service,
-            revision=instance.revision,
-            instance=instance.id,
-            message=f"{instance.id} gets {reason and 'no '}requests{reason and ': '}{reason}",
-            level="warning" if reason else "info",
-        )
+        self.events.withheld(instance, reason)
 
     def instance_to_rest(self, instance: str, number: int, thaw: Thaw) -> None:
         """Ask workers to let go of an instance."""
@@ -164,23 +153,6 @@ class Switchboard:
     def _rest_over(self, instance: str) -> None:
         self._rests.forget(instance)
         self.frozen.end(instance, time.monotonic_ns())
-
-    def vanished(self, instance: str, lived: int) -> None:
-        """Keep with the service that an instance ended while no platform watched it.
-
-        `lived` is the last moment, in Unix nanoseconds, at which it is known to have lived.
-        """
-        revision = instance.rpartition("-")[0]
-        if known := self._revisions.get(revision):
-            self.event(
-                "InstanceVanished",
-                service=known.service,
-                revision=revision,
-                instance=instance,
-                message=f"{instance} ended while the platform was away: nobody knows how; it is "
-                f"billed up to {_clock(lived)} UTC, when it was last known to live",
-                level="warning",
-            )
 
     def start_failed(self, revision: str, reason: str) -> None:
         """Tell workers that no instance comes up."""
@@ -305,7 +277,7 @@ class Switchboard:
         # How a process of an earlier node ended is not known.
         gap = self._metering.worker_gone(worker, lost=lost)
         if lost or gap:
-            self.event("WorkerLost", message=_lost(worker, gap), level="warning")
+            self.events.worker_lost(worker, gap)
         self.recent.worker_gone(worker, now)
         for name, in_flight in self._levels.worker_gone(worker).items():
             self._loaded(name, in_flight, now)
@@ -374,51 +346,3 @@ class Switchboard:
             host=instance.address.host,
             port=instance.address.port,
         )
-
-    def event(
-        self,
-        kind: str,
-        *,
-        message: str,
-        service: str = "",
-        revision: str = "",
-        instance: str = "",
-        level: str = "info",
-    ) -> None:
-        """Log something that happened, and keep it with its service."""
-        facts = {"service": service, "revision": revision, "instance": instance}
-        known = {name: value for name, value in facts.items() if value}
-        (log.warning if level == "warning" else log.info)(message, kind=kind, **known)
-        if not service:
-            return
-        try:
-            self._store.add_event(
-                time=time.time(), level=level, kind=kind, message=message, **facts
-            )
-        except StoreUnavailable as error:  # what happened has happened, kept or not
-            log.error("event is not kept", why=str(error))
-
-
-def _lost(worker: str, gap: Gap | None) -> str:
-    """Return in words that a worker is gone, and what it did that nobody knows."""
-    said = f"router {worker} ended and is replaced"
-    if gap is None:
-        return said
-    return f"{said}; what it did from {_clock(gap.begin)} to {_clock(gap.end)} UTC is not counted"
-
-
-def _clock(moment: int) -> str:
-    """Return a moment in Unix nanoseconds as the time of its day in UTC."""
-    return f"{datetime.fromtimestamp(moment / 1e9, UTC):%H:%M:%S.%f}"
-
-
-def _told(instance: Instance) -> str:
-    """Return an instance's new state in words."""
-    said = f"{instance.id} is {instance.state}"
-    match instance.state:
-        case State.READY if instance.ready is not None:
-            return f"{said} after {(instance.ready - instance.started) / 1e9:.2f} s"
-        case State.STARTING | State.DRAINING | State.FAILED:
-            return f"{said}: {instance.reason}"
-        case _:
-            return said
