@@ -166,4 +166,5 @@ async def stop(platform: Platform) -> None:
         await asyncio.to_thread(platform.process.wait, STOPPED_WITHIN)
     except subprocess.TimeoutExpired:
         platform.process.kill()
+        platform.process.wait()
         pytest.fail(f"the platform did not stop within {STOPPED_WITHIN} s:\n{platform.log()}")

@@ -39,13 +39,17 @@ def ledger() -> Ledger:
     return Ledger(Path(":memory:"), boot="one")
 
 
+def idle(ledger: Ledger) -> Metering:
+    revisions = {REVISION.name: REVISION}
+    meter = Meter(revisions, 1, 0)
+    return Metering(meter, ledger, RunningUsage(revisions), lambda worker, sequence: None)
+
+
 @pytest.fixture
 async def metering(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Metering]:
     """A pump whose next flush is an hour away."""
     monkeypatch.setattr(pump, "INTERVAL", 3600.0)
-    revisions = {REVISION.name: REVISION}
-    meter = Meter(revisions, 1, 0)
-    metering = Metering(meter, ledger, RunningUsage(revisions), lambda worker, sequence: None)
+    metering = idle(ledger)
     running = asyncio.create_task(metering.run())
     yield metering
     running.cancel()
@@ -79,3 +83,20 @@ async def test_from_when_on_a_killed_worker_was_not_heard_of_is_written_at_once(
     metering.meter.expect("worker-1.a")
     assert metering.worker_gone("worker-1.a", lost=True)
     await until(lambda: len(ledger.usage(0, 4e9).gaps) == 1)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_it_ends_when_told_to_while_something_urgent_comes(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    monkeypatch.setattr(pump, "INTERVAL", 3600.0)
+    monkeypatch.setattr(pump, "SOON", 0.0)
+    metering = idle(ledger)
+    running = asyncio.create_task(metering.run())
+    await asyncio.sleep(0.01)
+    metering.changed(BORN)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running], timeout=5)
+    assert running.cancelled()

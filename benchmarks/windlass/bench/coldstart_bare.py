@@ -82,7 +82,8 @@ class Bare:
         )
         try:
             if self.returns:
-                await asyncio.wait_for(process.wait(), ANSWERS_WITHIN)
+                async with asyncio.timeout(ANSWERS_WITHIN):
+                    await process.wait()
             await first_byte(port)
             return time.monotonic() - begun
         finally:
@@ -91,7 +92,8 @@ class Bare:
                     await run(*after)
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
-            await asyncio.wait_for(process.wait(), ANSWERS_WITHIN)
+            async with asyncio.timeout(ANSWERS_WITHIN):
+                await process.wait()
 
 
 async def bare_ways(app: App, folder: Path, runtime: str) -> dict[str, Bare]:

@@ -60,7 +60,8 @@ class Crowd:
             connection.send(request)
         self._outcome.sending = self._connections[-1].sent - self._connections[0].sent
         try:
-            await asyncio.wait_for(self._over.wait(), patience)
+            async with asyncio.timeout(patience):
+                await self._over.wait()
         except TimeoutError:
             self._outcome.errors[f"no whole answer in {patience:g} s"] += len(self._waiting)
         for connection in self._connections:

@@ -229,7 +229,8 @@ async def _attacked(
             await process.stdout.readline()  # to open so many at once would be an attack of its own
         talk = asyncio.create_task(process.communicate())
         result = await _stretch(worker, plan)
-        output, _ = await asyncio.wait_for(talk, 60)
+        async with asyncio.timeout(60):
+            output, _ = await talk
     finally:
         if process.returncode is None:
             process.kill()

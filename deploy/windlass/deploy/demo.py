@@ -102,7 +102,8 @@ class _Demo:
 
     async def _until_zero(self, why: str) -> None:
         self._say(f"Back to zero, because {why}:")
-        await asyncio.wait_for(self._watch(until_zero=True), ZERO_WITHIN)
+        async with asyncio.timeout(ZERO_WITHIN):
+            await self._watch(until_zero=True)
 
     async def _compare(self) -> None:
         self._say("The same load on both modes, and what each would cost:")

@@ -97,7 +97,8 @@ class Metering:
         while True:
             await asyncio.sleep(SOON)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._urgent.wait(), INTERVAL - SOON)
+                async with asyncio.timeout(INTERVAL - SOON):
+                    await self._urgent.wait()
             self._urgent.clear()
             await self.flush()
 

@@ -85,7 +85,8 @@ class WorkerProcess:
         while self.is_running():  # noqa: ASYNC110  (only its pid tells)
             await asyncio.sleep(0.1)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._silent.wait(), LAST_WORDS)
+            async with asyncio.timeout(LAST_WORDS):
+                await self._silent.wait()
         return self._child.returncode if self._child is not None else None
 
     def signal(self, number: signal.Signals) -> None:
@@ -103,7 +104,8 @@ class WorkerProcess:
         if not self.tell(link.encode(link.Drain(grace, patient))):
             self.signal(signal.SIGTERM)
         try:
-            status = await asyncio.wait_for(self.ended(), grace + 2.0)
+            async with asyncio.timeout(grace + 2.0):
+                status = await self.ended()
         except TimeoutError:
             self.signal(signal.SIGKILL)
             await self.ended()

@@ -200,7 +200,8 @@ class Workers:
         """Wait for the hello of an earlier node's worker; kill one that says nothing."""
         if process.is_running():
             try:
-                await asyncio.wait_for(process.said_hello.wait(), TAKE_OVER)
+                async with asyncio.timeout(TAKE_OVER):
+                    await process.said_hello.wait()
             except TimeoutError:
                 log.warning("worker of an earlier run does not answer", worker=process.name)
                 process.signal(signal.SIGKILL)

@@ -127,7 +127,8 @@ class Worker:
             if accepting is not None and accepting.done() and not accepting.cancelled():
                 accepting.result()  # its fault is ours
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._finished.wait(), INTERVAL)
+                async with asyncio.timeout(INTERVAL):
+                    await self._finished.wait()
         self.link.report(self.dispatch, last=True)
         if self.dispatch.access_log is not None:
             await self.dispatch.access_log.close()

@@ -89,7 +89,8 @@ async def _watch(client: Client, name: str, seen: Seen, console: Console) -> Non
             view = draw(seen, console.width, console.height, notice)
             live.update(view, refresh=True)
             try:
-                await asyncio.wait_for(quits.wait(), INTERVAL)
+                async with asyncio.timeout(INTERVAL):
+                    await quits.wait()
             except TimeoutError:
                 pass
             else:

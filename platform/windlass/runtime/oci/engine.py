@@ -137,7 +137,8 @@ async def _release(fifo: Path) -> None:
     """
     descriptor = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        await asyncio.wait_for(readable(descriptor), _RELEASED)
+        async with asyncio.timeout(_RELEASED):
+            await readable(descriptor)
     except TimeoutError:
         raise CommandFailed("runc", 1, "the container does not answer; it may be dead") from None
     finally:
