@@ -5,9 +5,12 @@ Every method takes the moment (CLOCK_MONOTONIC nanoseconds); nothing here knows 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from windlass.router.link import InstanceReport, RevisionReport
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 _MILLISECOND: Final = 1_000_000
 
@@ -89,13 +92,15 @@ class RevisionCounts:
     )
 
     def __init__(self, shadow_concurrency: int, now: int) -> None:
-        self.shadow = shadow_concurrency
-        self.at = now  # moment up to which the integrals are computed
-        self.in_flight = 0
-        self.queued = 0
-        self.demand = 0
-        self.packed = 0
-        self.max_in_flight = 0
+        # Machine integers, since each request computes with them twice: what they come to between
+        # two reports is far below 2**63.
+        self.shadow: i64 = shadow_concurrency
+        self.at: i64 = now  # moment up to which the integrals are computed
+        self.in_flight: i64 = 0
+        self.queued: i64 = 0
+        self.demand: i64 = 0
+        self.packed: i64 = 0
+        self.max_in_flight: i64 = 0
         self.responses: dict[int, int] = {}  # all but the `_same`
         self._status = 0  # of the last answer
         self._same = 0  # answers with it in a row
@@ -105,8 +110,9 @@ class RevisionCounts:
 
     def advance(self, now: int) -> None:
         """Bring the integrals up to `now`; to be called before in_flight or queued change."""
-        passed = now - self.at
-        self.at = now
+        moment: i64 = now
+        passed = moment - self.at
+        self.at = moment
         if passed and (self.in_flight or self.queued):
             self.demand += passed * (self.in_flight + self.queued)
             self.packed += passed * -(-self.in_flight // self.shadow)
@@ -123,7 +129,8 @@ class RevisionCounts:
             if latency <= bound:
                 break
             bucket += 1
-        self.latency[bucket] += 1
+        latencies = self.latency
+        latencies[bucket] = latencies[bucket] + 1  # compiled, += is a call of Python's
         self.latency_sum += latency
 
     def _note_status(self) -> None:
