@@ -99,7 +99,7 @@ class Node:
         self.metering.meter.changed(self.instance())
         self.flush(0)
         for place in (1, 2, 3):
-            self.workers.append(self.new(f"worker-{place}.1"))
+            self.workers.append(self.new(f"worker-{place}.1", 0))
 
     def instance(self, ended: int | None = None) -> Life:
         name = REVISION.name
@@ -111,10 +111,10 @@ class Node:
         running = RunningUsage(revisions)
         self.metering = Metering(meter, self.ledger, running, lambda worker, sequence: None)
 
-    def new(self, name: str) -> Worker:
+    def new(self, name: str, now: int) -> Worker:
         worker = Worker(name)
-        worker.heard = worker.kept = self.flushed
-        self.metering.meter.expect(name)
+        worker.heard, worker.kept = now, self.flushed
+        self.metering.meter.expect(name, now)
         return worker
 
     def flush(self, now: int) -> None:
@@ -129,7 +129,7 @@ class Node:
         gap = self.metering.meter.worker_gone(worker.name, now, lost=True)
         assert gap == Gap(worker.name, WALL + worker.heard, WALL + now)
         self.dead.append(worker)
-        self.workers[at] = self.new(f"{worker.name}x")
+        self.workers[at] = self.new(f"{worker.name}x", now)
 
     def killed(self, now: int) -> None:
         """Node and workers are killed; what only the node knew is lost."""
@@ -146,7 +146,7 @@ class Node:
 TWICE = [(MILLISECOND, what, 0) for what in ("begin", "report", "flush", "dies", "killed")]
 STEPS = st.lists(
     st.tuples(
-        st.integers(0, 300 * MILLISECOND),
+        st.integers(1, 300 * MILLISECOND),
         st.sampled_from(["begin"] * 4 + ["end"] * 4 + ["report"] * 2 + ["flush", "dies", "killed"]),
         st.integers(0, 2),
     ),

@@ -80,7 +80,7 @@ async def test_who_is_born_and_who_serves_is_written_at_once(
 async def test_from_when_on_a_killed_worker_was_not_heard_of_is_written_at_once(
     metering: Metering, ledger: Ledger
 ) -> None:
-    metering.meter.expect("worker-1.a")
+    metering.meter.expect("worker-1.a", 1)
     assert metering.worker_gone("worker-1.a", lost=True)
     await until(lambda: len(ledger.usage(0, 4e9).gaps) == 1)
 
@@ -100,3 +100,15 @@ async def test_it_ends_when_told_to_while_something_urgent_comes(
     running.cancel()
     await asyncio.wait([running], timeout=5)
     assert running.cancelled()
+
+
+async def test_that_a_worker_is_about_to_serve_is_written_at_once(
+    metering: Metering, ledger: Ledger
+) -> None:
+    metering.expect("worker-1.a")
+
+    def is_known() -> bool:
+        saved = ledger.load()
+        return saved is not None and saved.marks.keys() == {"worker-1.a"}
+
+    await until(is_known)

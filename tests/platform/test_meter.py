@@ -370,7 +370,7 @@ def test_what_was_not_heard_of_before_everything_was_killed_is_known() -> None:
 
 def test_of_an_idle_worker_all_is_known_up_to_when_it_said_so() -> None:
     meter = _meter(_revision())
-    meter.expect("worker-1")
+    meter.expect("worker-1", 0)
     meter.flush(100 * SECOND, YEAR_2026)
     meter.quiet("worker-1", 99 * SECOND)
     gap = meter.worker_gone("worker-1", 100 * SECOND, lost=True)
@@ -379,7 +379,7 @@ def test_of_an_idle_worker_all_is_known_up_to_when_it_said_so() -> None:
 
 def test_a_worker_that_ended_by_its_own_will_or_served_nothing_leaves_no_gap() -> None:
     meter = _meter(_revision())
-    meter.expect("worker-1")
+    meter.expect("worker-1", 0)
     assert meter.worker_gone("worker-1", SECOND, lost=False) is None
     assert meter.worker_gone("worker-2", SECOND, lost=True) is None
 
@@ -397,7 +397,7 @@ def test_workers_that_are_gone_are_no_more_in_the_ledger() -> None:
     ledger = Ledger(Path(":memory:"), boot="one")
     meter = _meter(_revision())
     for worker in ("worker-1.a", "worker-1.b", "worker-1.c"):
-        meter.expect(worker)
+        meter.expect(worker, 0)
     ledger.append(meter.flush(5 * SECOND, YEAR_2026))
     meter.worker_gone("worker-1.a", 6 * SECOND, lost=True)
     ledger.append(meter.flush(6 * SECOND, YEAR_2026))

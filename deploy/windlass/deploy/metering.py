@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Seconds between flushes. What a kill of node and routers loses is this, the routers' report
+# Seconds from flush to flush. What a kill of node and routers loses is this, the routers' report
 # interval, and what a flush takes: all in all under a second.
 INTERVAL = 0.5
 SOON = 0.05  # seconds after which what is urgent is flushed: many at once are one flush
@@ -61,6 +61,11 @@ class Metering:
         if instance.state in (State.STARTING, State.READY):
             self._urgent.set()
 
+    def expect(self, worker: str) -> None:
+        """Know a worker that is about to serve; see `Meter.expect`."""
+        self.meter.expect(worker, time.monotonic_ns())
+        self._urgent.set()
+
     def worker_gone(self, worker: str, *, lost: bool) -> Gap | None:
         """End what was in flight through a worker, now; see `Meter.worker_gone`."""
         gap = self.meter.worker_gone(worker, time.monotonic_ns(), lost=lost)
@@ -93,14 +98,16 @@ class Metering:
         return True
 
     async def run(self) -> None:
-        """Flush every interval until cancelled."""
+        """Flush every interval, and soon where it is urgent, until cancelled."""
+        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(SOON)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL - SOON):
-                    await self._urgent.wait()
+            due = loop.time() + INTERVAL  # however long a flush takes on a busy machine
             self._urgent.clear()
             await self.flush()
+            await asyncio.sleep(SOON)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._urgent.wait()
 
     async def flush(self) -> None:
         """Write what was counted; what cannot be written now is written with the next flush."""

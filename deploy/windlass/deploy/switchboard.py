@@ -192,7 +192,7 @@ class Switchboard:
     def linked(self, worker: str, hello: link.Hello) -> None:
         """A worker was told the snapshot, and can be told what it gets on lease."""
         slots = {name: count for name, count in hello.slots.items() if name in self.instances}
-        self._metering.meter.expect(worker)
+        self._metering.expect(worker)
         self.sharing.linked(worker, slots, hello.aside)
         if hello.draining:
             self.sharing.retire(worker)

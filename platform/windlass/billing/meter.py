@@ -118,18 +118,18 @@ class Meter:
         if self._rebooted:
             return
         for worker in workers:
-            self.expect(worker)
+            self.expect(worker, self._flushed)
         for worker in self._marks.keys() - set(workers):
             self.worker_gone(worker, now, lost=False)
 
-    def expect(self, worker: str) -> None:
+    def expect(self, worker: str, now: int) -> None:
         """Know a worker before it serves anything: what is not heard of it is unknown from now."""
         if worker not in self._marks:
-            self._mark(worker, Mark(0, self._flushed))
+            self._mark(worker, Mark(0, now))
 
     def quiet(self, worker: str, end: int) -> None:
         """Hear that a worker served nothing from its last report up to `end`."""
-        self.expect(worker)
+        self.expect(worker, end)
         self._mark(worker, Mark(self._marks[worker].sequence, end))
 
     def take_report(self, worker: str, sequence: int, end: int) -> bool:
