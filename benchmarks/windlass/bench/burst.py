@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import statistics
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from windlass.bench import crowd, machine
+from windlass.bench import crowd, document
 from windlass.bench.own_platform import OwnPlatform, own_platform
 from windlass.router.descriptors import raise_limit
 
@@ -182,12 +181,7 @@ def main() -> None:
         )
         with tempfile.TemporaryDirectory(prefix="windlass-burst-") as state:
             found[mode] = report(plan, uvloop.run(measure(plan, Path(state))))
-    command = " ".join(["python -m windlass.bench.burst", *sys.argv[1:]])
-    document = {"command": command, "machine": machine.describe(), **found}
-    text = json.dumps(document, indent=2) + "\n"
-    if given.json:
-        given.json.write_text(text)
-    print(text, end="")
+    document.keep("burst", found, given.json)
     sys.exit(1 if any(figures["errors"] for figures in found.values()) else 0)
 
 

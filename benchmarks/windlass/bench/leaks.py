@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import uvloop
 
-from windlass.bench import machine
+from windlass.bench import document
 from windlass.bench.own_platform import OwnPlatform, own_platform
 from windlass.runtime.choose import identity
 from windlass.runtime.oci.subnet import name_of
@@ -175,16 +174,7 @@ def main() -> None:
     plan = Plan(image=given.image, cycles=given.cycles)
     with tempfile.TemporaryDirectory(prefix="windlass-leaks-") as state:
         outcome = uvloop.run(measure(plan, Path(state)))
-    document = {
-        "command": " ".join(["python -m windlass.bench.leaks", *sys.argv[1:]]),
-        "machine": machine.describe(),
-        "plan": asdict(plan),
-        **asdict(outcome),
-    }
-    text = json.dumps(document, indent=2) + "\n"
-    if given.json:
-        given.json.write_text(text)
-    print(text, end="")
+    document.keep("leaks", {"plan": asdict(plan), **asdict(outcome)}, given.json)
     sys.exit(0 if outcome.before == outcome.after else 1)
 
 

@@ -134,7 +134,22 @@ class Connects:
                 exchange.unreachable("refused", len(CONNECT_PAUSES), monotonic_ns())
 
 
-class MemoryEndpoint(Endpoint):
+class _Commanded:
+    """An endpoint whose connections wait for a command."""
+
+    __slots__ = ()
+    connects: Connects
+
+    def connect(self, exchange: Exchange) -> None:
+        """Note that a connection, or a stream, is wanted."""
+        self.connects.waiting.append(exchange)
+
+    def cancel(self, exchange: Exchange) -> bool:
+        """It is not wanted any more."""
+        return self.connects.cancel(exchange)
+
+
+class MemoryEndpoint(_Commanded, Endpoint):
     """An instance that speaks HTTP/1.1."""
 
     __slots__ = ("connects",)
@@ -142,14 +157,6 @@ class MemoryEndpoint(Endpoint):
     def __init__(self, route: link.InstanceRoute) -> None:
         super().__init__(route)
         self.connects = Connects(self._make)
-
-    def connect(self, exchange: Exchange) -> None:
-        """Note that a connection is wanted."""
-        self.connects.waiting.append(exchange)
-
-    def cancel(self, exchange: Exchange) -> bool:
-        """It is not wanted any more."""
-        return self.connects.cancel(exchange)
 
     def _make(self, waiting: list[Exchange]) -> list[Transport]:
         made = []
@@ -161,7 +168,7 @@ class MemoryEndpoint(Endpoint):
         return made
 
 
-class MemoryHttp2Endpoint(Http2Endpoint):
+class MemoryHttp2Endpoint(_Commanded, Http2Endpoint):
     """An instance that speaks HTTP/2; what it sends begins with its settings."""
 
     __slots__ = ("connects",)
@@ -169,14 +176,6 @@ class MemoryHttp2Endpoint(Http2Endpoint):
     def __init__(self, route: link.InstanceRoute) -> None:
         super().__init__(route)
         self.connects = Connects(self._make)
-
-    def connect(self, exchange: Exchange) -> None:
-        """Note that a stream is wanted."""
-        self.connects.waiting.append(exchange)
-
-    def cancel(self, exchange: Exchange) -> bool:
-        """It is not wanted any more."""
-        return self.connects.cancel(exchange)
 
     def _make(self, waiting: list[Exchange]) -> list[Transport]:
         session = UpstreamSession(self, asyncio.get_running_loop().create_future())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 import tempfile
 from collections import Counter
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from windlass.bench import crowd, load, machine
+from windlass.bench import crowd, document, load
 from windlass.bench.load import Load
 from windlass.bench.own_platform import OwnPlatform, own_platform
 from windlass.router.descriptors import raise_limit
@@ -130,16 +129,8 @@ def main() -> None:
     raise_limit()
     with tempfile.TemporaryDirectory(prefix="windlass-scale-downs-") as state:
         tallies = uvloop.run(measure(plan, Path(state)))
-    document = {
-        "command": " ".join(["python -m windlass.bench.scale_downs", *sys.argv[1:]]),
-        "machine": machine.describe(),
-        "plan": asdict(plan),
-        **{name: asdict(tally) for name, tally in tallies.items()},
-    }
-    text = json.dumps(document, indent=2) + "\n"
-    if given.json:
-        given.json.write_text(text)
-    print(text, end="")
+    found = {name: asdict(tally) for name, tally in tallies.items()}
+    document.keep("scale_downs", {"plan": asdict(plan), **found}, given.json)
     sys.exit(1 if any(tally.errors for tally in tallies.values()) else 0)
 
 
