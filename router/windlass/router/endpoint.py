@@ -18,6 +18,7 @@ from windlass.router.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
     from windlass.router.exchange import Exchange
+    from windlass.router.headers import ResponseHead
     from windlass.router.link import InstanceRoute
 
 # Seconds for one attempt. A full listen queue drops a SYN, which is sent again after one second.
@@ -33,7 +34,16 @@ FRESH: Final = SECOND
 class Endpoint(Instance):
     """An instance with its connections."""
 
-    __slots__ = ("connecting", "connections", "gone", "idle", "route", "standing")
+    __slots__ = (
+        "connecting",
+        "connections",
+        "gone",
+        "idle",
+        "last_head",
+        "last_raw",
+        "route",
+        "standing",
+    )
 
     def __init__(self, route: InstanceRoute) -> None:
         super().__init__(route.id)
@@ -42,6 +52,10 @@ class Endpoint(Instance):
         self.idle: list[UpstreamConnection] = []  # the last used is used next
         self.connecting: dict[Exchange, asyncio.Task[None]] = {}
         self.standing = Standing()
+        # Most responses have the very head of the one before (but once a second, for the Date): its
+        # bytes are compared instead of parsed.
+        self.last_raw = b""
+        self.last_head: ResponseHead | None = None
         self.gone = False
 
     def lend(self, exchange: Exchange, now: int) -> None:

@@ -81,8 +81,6 @@ class UpstreamConnection(Upstream, asyncio.Protocol):
         "_chunks_out",
         "_informational",
         "_is_bulky",
-        "_last_head",
-        "_last_raw",
         "_left",
         "_reading",
         "_request_ended",
@@ -112,10 +110,6 @@ class UpstreamConnection(Upstream, asyncio.Protocol):
         self._reusable = False
         self._reading = True
         self._is_bulky = False  # has had a large body
-        # Most responses of a connection have the very head of the one before (but once a second,
-        # for the Date): its bytes are compared instead of parsed.
-        self._last_raw = b""
-        self._last_head: ResponseHead | None = None
 
     # The request.
 
@@ -183,8 +177,9 @@ class UpstreamConnection(Upstream, asyncio.Protocol):
 
     def _read_heads(self, exchange: Exchange, data: bytes) -> None:
         while True:
-            if self._last_head is not None and data.startswith(self._last_raw):
-                head, size = self._last_head, len(self._last_raw)
+            known = self.endpoint.last_head
+            if known is not None and data.startswith(self.endpoint.last_raw):
+                head, size = known, len(self.endpoint.last_raw)
             else:
                 end = data.find(HEAD_END)
                 if end < 0:
@@ -216,7 +211,7 @@ class UpstreamConnection(Upstream, asyncio.Protocol):
         line_end = raw.find(b"\r\n")
         minor, status, reason = parse_status_line(raw[:line_end])
         head = read_response(raw[line_end + 2 : -2], minor, status, reason)
-        self._last_raw, self._last_head = raw, head
+        self.endpoint.last_raw, self.endpoint.last_head = raw, head
         return head
 
     def _respond(self, exchange: Exchange, head: ResponseHead, data: bytes) -> None:
