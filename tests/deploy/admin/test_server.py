@@ -6,14 +6,18 @@ import asyncio
 import io
 import json
 from typing import TYPE_CHECKING, Any
+from unittest.mock import create_autospec
 
 import pytest
+from aiohttp import ClientConnectionResetError
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.test_utils import make_mocked_request
 
 from windlass.deploy.api.schema import Heartbeat, Step
-from windlass.deploy.api.stream import lively
+from windlass.deploy.api.stream import lively, stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from aiohttp import ClientResponse
     from aiohttp.test_utils import TestClient as HttpClient
@@ -271,6 +275,23 @@ async def test_a_deploy_that_nobody_listens_to_any_more_is_closed_at_once() -> N
     events = lively(steps())
     assert await anext(events) == Step("a")
     await events.aclose()
+    assert closed.is_set()
+
+
+async def test_a_client_that_leaves_in_the_midst_of_a_stream_is_no_fault() -> None:
+    writer = create_autospec(AbstractStreamWriter, instance=True)
+    writer.write.side_effect = ClientConnectionResetError("Cannot write to closing transport")
+    closed = asyncio.Event()
+
+    async def steps() -> AsyncGenerator[Step]:
+        try:
+            yield Step("a")
+            yield Step("b")
+        finally:
+            closed.set()
+
+    await stream(make_mocked_request("GET", "/", writer=writer), steps())
+    writer.write.assert_awaited_once()
     assert closed.is_set()
 
 

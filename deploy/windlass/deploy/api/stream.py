@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import structlog
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 
 from windlass.deploy.api.platform import Refused
 from windlass.deploy.api.problems import problem
@@ -36,11 +37,12 @@ async def stream(request: web.Request, items: AsyncGenerator[T]) -> web.StreamRe
         first = await anext(items, None)
         response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE})
         await response.prepare(request)
-        if first is not None:
-            await response.write(msgspec.json.encode(first) + b"\n")
-            async for item in items:
-                await response.write(msgspec.json.encode(item) + b"\n")
-        await response.write_eof()
+        with contextlib.suppress(ClientConnectionResetError):  # the client has heard enough
+            if first is not None:
+                await response.write(msgspec.json.encode(first) + b"\n")
+                async for item in items:
+                    await response.write(msgspec.json.encode(item) + b"\n")
+            await response.write_eof()
         return response
 
 
