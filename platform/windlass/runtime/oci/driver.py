@@ -44,8 +44,8 @@ class Oci:
     """Runs instances with crun or runc; meets windlass.runtime.base.Runtime."""
 
     name = "oci"
-    # Nearly all of a start is the processors' work: more at once only makes the first ones late.
-    parallel_starts = max(2, min(8, 2 * (os.cpu_count() or 1)))
+    # A start is mostly the processors' work: more at once only makes the first ones late.
+    parallel_starts = max(2, min(8, 3 * (os.cpu_count() or 1) // 2))
 
     def __init__(
         self,
