@@ -15,6 +15,7 @@ from windlass.bench.judges import Finding, check_http2
 from windlass.bench.memory import Transport, Wire
 from windlass.bench.mutation import Event
 from windlass.router import upstream_http2
+from windlass.router.bulk import BULK
 from windlass.router.http1 import ClientConnection
 from windlass.router.upstream import UpstreamConnection
 
@@ -37,6 +38,15 @@ async def test_thousands_of_hostile_inputs_crash_hang_and_leak_nothing() -> None
 
 async def test_a_talk_goes_to_the_instance_and_back() -> None:
     assert await play([GET, CONNECTED, OK]) == OK[1]
+
+
+async def test_a_talk_may_have_large_bodies() -> None:
+    body = bytes(BULK + 1)
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+    asked = [(Event.CLIENT_SENDS, head), CONNECTED, (Event.CLIENT_SENDS, body)]
+    answered = [(Event.INSTANCE_SENDS, answer), (Event.INSTANCE_SENDS, body)]
+    assert await play([*asked, *answered]) == answer + body
 
 
 async def test_a_slot_that_is_not_given_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

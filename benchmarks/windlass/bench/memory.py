@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from time import monotonic_ns
 from typing import TYPE_CHECKING, cast
 
@@ -25,7 +26,7 @@ class Transport:
     """Remembers what is written, and what the other side is to hear of."""
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
-        self.protocol = protocol
+        self.protocol: asyncio.Protocol | asyncio.BufferedProtocol = protocol
         self.written = bytearray()
         self.ended = self.half_closed = self.paused = False
         protocol.connection_made(cast("asyncio.BaseTransport", self))
@@ -58,7 +59,7 @@ class Transport:
         """Tell whether it has ended."""
         return self.ended
 
-    def set_protocol(self, protocol: asyncio.Protocol) -> None:
+    def set_protocol(self, protocol: asyncio.Protocol | asyncio.BufferedProtocol) -> None:
         """Change to another protocol."""
         self.protocol = protocol
 
@@ -74,14 +75,41 @@ class Transport:
         """All is taken at once."""
         return 0
 
+    def is_reading(self) -> bool:
+        """Tell whether what is brought is taken."""
+        return not (self.ended or self.paused)
+
     def get_extra_info(self, name: str, default: object = None) -> object:
-        """Name both ends."""
+        """Name both ends, and a socket from which nothing can be spliced."""
+        if name == "socket":
+            return _NOWHERE
         return ("127.0.0.1", 80) if name in ("peername", "sockname") else default
 
     def bring(self, data: bytes) -> None:
         """Let the protocol have what the other side sent, unless it does not read."""
-        if not (self.ended or self.paused):
-            self.protocol.data_received(data)
+        while data and self.is_reading():
+            if not isinstance(self.protocol, asyncio.BufferedProtocol):
+                self.protocol.data_received(data)
+                return
+            view = memoryview(self.protocol.get_buffer(len(data)))
+            size = min(len(view), len(data))
+            view[:size] = data[:size]
+            data = data[size:]
+            self.protocol.buffer_updated(size)
+
+
+class _Nowhere:
+    """What has a file's number, as a socket has."""
+
+    def __init__(self) -> None:
+        self._file = os.open(os.devnull, os.O_RDONLY)
+
+    def fileno(self) -> int:
+        """Return the number."""
+        return self._file
+
+
+_NOWHERE = _Nowhere()
 
 
 class SilentVoice:
