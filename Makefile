@@ -31,7 +31,7 @@ bench-connections: ## Measure a worker's memory per connection and while gigabyt
 	@$(setup)/compile.sh
 	@.venv/bin/python -m windlass.bench.connections $(if $(OUT),--out $(OUT)) $(ARGS)
 
-bench-router: ## Measure the router beside other proxies (ten minutes; OUT=FILE keeps the figures)
+bench-router: ## Measure the router beside other proxies (half an hour; OUT=FILE keeps the figures)
 	@$(setup)/python.sh dev
 	@$(setup)/compile.sh
 	@.venv/bin/python -m windlass.bench.router_bench --install $(if $(OUT),--out $(OUT)) $(ARGS)
