@@ -59,7 +59,7 @@ async def test_it_is_thawed_before_anyone_is_told(world: World, sleeper: Sleeper
     def thaw(instance: str) -> None:
         world.audience.rests.append("thawed")
 
-    world.runtime.cpu.thaw = thaw  # type: ignore[method-assign]
+    world.runtime.cpu.thaw = thaw  # type: ignore[method-assign]  # notes when it comes
     sleeper.wake()
     assert world.audience.rests[-2:] == ["thawed", f"{NAME} is awake"]
     sleeper.wake()

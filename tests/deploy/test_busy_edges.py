@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.deploy.shop import REVISION
 
 from windlass.billing.bill import bill
 from windlass.billing.book import load_books
@@ -17,7 +18,6 @@ from windlass.billing.running import RunningUsage
 from windlass.billing.slices import union
 from windlass.deploy.metering import Metering
 from windlass.model.instance import Instance as Life
-from windlass.model.service import Container, Limits, Revision, Template
 from windlass.router import link
 from windlass.router.levels import Instance
 from windlass.router.pool import Pool
@@ -27,15 +27,6 @@ MILLISECOND = 1_000_000
 WALL = 1_767_225_630 * SECOND
 BOOK = load_books()["cloud-run-request-tier1"]
 NAME = "shop-00001-a"
-REVISION = Revision(
-    name="shop-00001",
-    service="shop",
-    number=1,
-    created=0.0,
-    template=Template(
-        container=Container(image="shop"), limits=Limits(milli_cpu=1000, memory=512 * 1024**2)
-    ),
-)
 
 
 class Worker:

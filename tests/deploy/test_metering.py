@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from tests.deploy.shop import REVISION
 
 from windlass.billing.ledger import Ledger
 from windlass.billing.meter import Meter
@@ -16,20 +17,10 @@ from windlass.billing.running import RunningUsage
 from windlass.deploy import metering as pump
 from windlass.deploy.metering import Metering
 from windlass.model.instance import Instance, State
-from windlass.model.service import Container, Limits, Revision, Template
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-REVISION = Revision(
-    name="shop-00001",
-    service="shop",
-    number=1,
-    created=0.0,
-    template=Template(
-        container=Container(image="shop"), limits=Limits(milli_cpu=1000, memory=512 * 1024**2)
-    ),
-)
 BORN = Instance(id="shop-00001-a", revision="shop-00001", service="shop", started=1)
 READY = msgspec.structs.replace(BORN, state=State.READY, ready=2)
 

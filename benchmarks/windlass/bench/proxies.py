@@ -92,14 +92,18 @@ server {{
     )
 
 
+def _kept_upstream(place: Place) -> str:
+    return f"""upstream backend {{
+  server 127.0.0.1:{place.backend}; keepalive 256; keepalive_requests 1000000000;
+}}"""
+
+
 def _nginx_proxy(binary: str, place: Place) -> list[str]:
     return _nginx(
         binary,
         place,
         f"""
-upstream backend {{
-  server 127.0.0.1:{place.backend}; keepalive 256; keepalive_requests 1000000000;
-}}
+{_kept_upstream(place)}
 server {{
   listen 127.0.0.1:{place.port} backlog=4096;
   location / {{
@@ -142,9 +146,7 @@ def _nginx_grpc_proxy(binary: str, place: Place) -> list[str]:
         binary,
         place,
         f"""
-upstream backend {{
-  server 127.0.0.1:{place.backend}; keepalive 256; keepalive_requests 1000000000;
-}}
+{_kept_upstream(place)}
 server {{
   listen 127.0.0.1:{place.port} http2 backlog=4096;
   location / {{ grpc_pass grpc://backend; }}
