@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.slow]
 
 READY_WITHIN = 90.0  # seconds
+GIVEN_UP_WITHIN = 30.0  # seconds: 15 without an end, and what a busy machine adds
 
 
 @dataclass
@@ -66,6 +67,10 @@ class Engine:
         return subprocess.run(
             ["docker", "--host", self.host, *words], input=given, capture_output=True, check=False
         )
+
+    def containers(self) -> int:
+        """Return how many containers run."""
+        return len(self.docker("ps", "--quiet").stdout.split())
 
     def kill(self) -> None:
         """Kill dockerd alone: containerd and the containers go on."""
@@ -174,3 +179,35 @@ async def test_a_killed_dockerd_costs_no_request_and_the_next_one_is_used(
 
     await platform.until(is_told, 15)
     assert (await platform.get("web"))[0] == 200
+
+
+async def test_a_stop_with_a_dead_dockerd_is_bounded_and_the_next_start_ends_what_it_left(
+    own_engine: Engine, platform_on_it: Platform, static_image: str
+) -> None:
+    platform = platform_on_it
+    await platform.succeed("deploy", "web", "--image", static_image, "--min-instances", "2")
+
+    async def are_ready() -> bool:
+        return [each["state"] for each in await platform.alive("web")] == ["ready"] * 2
+
+    await platform.until(are_ready, 30)
+    names = sorted(each["id"] for each in await platform.alive("web"))
+    await asyncio.to_thread(own_engine.kill)
+    platform.process.terminate()
+    await asyncio.to_thread(platform.process.wait, GIVEN_UP_WITHIN)
+    assert platform.process.returncode == 0
+    log = platform.log()
+    assert "waiting for instances to end" in log
+    assert "instances are left behind" in log
+    assert str(names) in log.rpartition("instances are left behind")[2]
+    assert "Traceback" not in log
+
+    await asyncio.to_thread(own_engine.start)
+    assert own_engine.containers() == 2
+    await platform.up_again()
+
+    async def are_replaced() -> bool:
+        alive = {each["id"] for each in await platform.alive("web")}
+        return len(alive) == 2 and alive.isdisjoint(names) and own_engine.containers() == 2
+
+    await platform.until(are_replaced, 30)

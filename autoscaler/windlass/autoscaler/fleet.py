@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+TOLD_EVERY = 5.0  # seconds between two words on what a stop of all waits for
+SLOWER_THAN_GRACE = 5.0  # seconds after its grace in which a runtime that works ends an instance
+CANCELLED_WITHIN = 1.0  # seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Past:
@@ -152,12 +156,42 @@ class Fleet:
         await asyncio.gather(*(self._tasks[life.instance.id] for life in lives))
 
     async def stop(self, grace: float, reason: str) -> None:
-        """Drain all for at most `grace` seconds, stop them, and wait until nothing is left."""
+        """Drain all for at most `grace` seconds, stop them, and wait until nothing is left.
+
+        Where none ends for longer than the runtime could need, it is left as it is, and said.
+        """
         for life in list(self._lives.values()):
             life.drain(reason)
             life.give_up()
             asyncio.get_running_loop().call_later(grace, life.drained)
-        await asyncio.gather(*self._tasks.values(), *self._errands)
+        patience = grace + self._around.stop_grace + SLOWER_THAN_GRACE
+        left, quiet = {*self._tasks.values(), *self._errands}, 0.0
+        while left:
+            done, left = await asyncio.wait(left, timeout=TOLD_EVERY)
+            quiet = 0.0 if done else quiet + TOLD_EVERY
+            if left and quiet >= patience:
+                await self._abandon(left)
+                return
+            if left:
+                names = self._left()
+                log.info("waiting for instances to end", count=len(names), instances=names)
+
+    async def _abandon(self, left: set[asyncio.Task[None]]) -> None:
+        """Wait no longer; their moments in the ledger stay open for the next platform."""
+        names = self._left()
+        log.error(
+            "instances are left behind: the runtime does not end them. They may live on until the "
+            "next `windlass up` with this --state, which ends them",
+            runtime=self._around.runtime.name,
+            count=len(names),
+            instances=names,
+        )
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=CANCELLED_WITHIN)
+
+    def _left(self) -> list[str]:
+        return sorted({*self._tasks, *self._strays})
 
     def _of(self, revision: str) -> list[Life]:
         return [
