@@ -198,7 +198,7 @@ def _terms(request: web.Request) -> BillTerms:
 
 def _told_by(watch: Watch) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def now(_: web.Request) -> web.Response:
-        await watch.look_first()
+        await watch.attend()
         return _json(await watch.now())
 
     return now

@@ -68,7 +68,7 @@ def add_dashboard(app: web.Application, platform: Platform, watch: Watch) -> Non
 
     async def posted(request: web.Request) -> Asked:
         asked = _asked(request, platform, watch)
-        await watch.look_first()
+        await watch.attend()
         fields = await request.post()
         typed = {name: text for name, text in fields.items() if isinstance(text, str)}
         return replace(asked, query=typed)
@@ -83,7 +83,7 @@ def _shown(
     build: Build, platform: Platform, watch: Watch
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
-        await watch.look_first()
+        await watch.attend()
         page = await build(_asked(request, platform, watch))
         return _html(page, f"/live{request.path_qs}")
 
