@@ -44,7 +44,7 @@ bench-packing: ## Measure how many instances are busy beside the fewest possible
 	@$(setup)/python.sh dev
 	@.venv/bin/python -m windlass.bench.packing $(if $(OUT),--json $(OUT)) $(ARGS)
 
-bench-leaks: ## Start and stop 1 000 instances and count what is left (ten minutes; OUT=FILE)
+bench-leaks: ## Start and stop 3 000 instances and count what is left (ten minutes; OUT=FILE)
 	@$(setup)/python.sh dev
 	@$(setup)/with-engine.sh $(setup)/bench.sh leaks $(if $(OUT),--json $(OUT)) $(ARGS)
 

@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.platform.oci.containers import require_engine
 
-from windlass.bench.leaks import Plan, measure
+from windlass.bench.leaks import STEADY_KIB, Counts, Memory, Outcome, Plan, measure
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+COUNTS = Counts(
+    mounts=12,
+    namespaces=12,
+    interfaces=12,
+    addresses=12,
+    cgroups=0,
+    processes=0,
+    folders=0,
+    node_files=24,
+    worker_files=18,
+)
+
+
+def outcome(*node_kib: int) -> Outcome:
+    """What was seen before, and after each 500 lives."""
+    memory = [Memory(500 * number, kib, 48_000) for number, kib in enumerate(node_kib)]
+    return Outcome(COUNTS, COUNTS, memory)
+
+
+def test_memory_that_levels_off_is_no_leak() -> None:
+    seen = outcome(63_000, 64_000, 64_500, 64_400, 64_600)
+    assert seen.node_grown(1000) == [1500, 100]
+    assert seen.nothing_left()
+
+
+def test_memory_that_grows_on_is_one() -> None:
+    seen = outcome(63_000, 64_000, 65_000, 66_000, 65_000 + STEADY_KIB)
+    assert not seen.nothing_left()
+
+
+def test_one_file_that_stays_open_is_one() -> None:
+    after = replace(COUNTS, node_files=COUNTS.node_files + 1)
+    assert not Outcome(COUNTS, after, [Memory(0, 63_000, 48_000)]).nothing_left()
 
 
 @pytest.mark.engine
@@ -20,6 +56,9 @@ async def test_thirty_instances_that_came_and_went_leave_nothing(
     static_image: str, tmp_path: Path
 ) -> None:
     require_engine()
-    outcome = await measure(Plan(image=static_image, cycles=30, at_a_time=10), tmp_path)
-    assert outcome.after == outcome.before
-    assert (outcome.before.cgroups, outcome.before.processes, outcome.before.folders) == (0, 0, 0)
+    plan = Plan(image=static_image, cycles=30, at_a_time=10, looked_every=10)
+    seen = await measure(plan, tmp_path)
+    assert seen.after == seen.before
+    assert (seen.before.cgroups, seen.before.processes, seen.before.folders) == (0, 0, 0)
+    assert [each.lives for each in seen.memory] == [0, 10, 20, 30]
+    assert all(each.node_kib > 0 and each.workers_kib > 0 for each in seen.memory)
