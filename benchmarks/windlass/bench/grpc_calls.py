@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import TYPE_CHECKING
 
 from windlass.bench.histogram import Histogram
+from windlass.bench.program import output_of
 from windlass.bench.proxies import GRPC_MESSAGE
 from windlass.bench.wrk import Measured
 
@@ -52,18 +52,10 @@ async def answers(port: int, directory: Path) -> bool:
 async def _h2load(port: int, directory: Path, *options: str) -> str:
     message = directory / "message"
     message.write_bytes(GRPC_MESSAGE)
-    process = await asyncio.create_subprocess_exec(
+    return await output_of(
         *(TOOL, "-t1", "-d", str(message), "-H", "content-type: application/grpc"),
         *("-H", "te: trailers", *options, f"http://127.0.0.1:{port}/bench.Service/Unary"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
     )
-    try:
-        output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    return output.decode()
 
 
 def summarise(output: str, log: str, seconds: float) -> Measured:

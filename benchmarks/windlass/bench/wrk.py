@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from windlass.bench.program import output_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,19 +59,12 @@ async def wrk(
     script = directory / "wrk.lua"
     body = f'wrk.body = string.rep("x", {upload})' if upload else ""
     script.write_text(_SCRIPT.format(method="POST" if upload else "GET", body=body))
-    process = await asyncio.create_subprocess_exec(
+    output = await output_of(
         *("wrk", "-t1", f"-c{connections}", f"-d{max(round(seconds), 1)}s", "-s", str(script)),
         *(part for name, value in headers for part in ("-H", f"{name}: {value}")),
         url,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
     )
-    try:
-        output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    return parse(output.decode())
+    return parse(output)
 
 
 def parse(output: str) -> Measured:
