@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 R = "hello-00001"
 
 
+def new_pool(now: int) -> Pool[Instance, int]:
+    return Pool(RevisionRoute(name=R, service="hello", concurrency=8, target=2), now)
+
+
 class Worker:
     """A worker process as the node sees it: a real pool, and messages that are on their way."""
 
     def __init__(self, name: str, now: int) -> None:
         self.name = name
-        self.pool: Pool[Instance, int] = Pool(
-            RevisionRoute(name=R, service="hello", concurrency=8, target=2), now
-        )
+        self.pool = new_pool(now)
         self.held: list[Instance] = []
         self.linked = False
         self.aside: set[str] = set()
@@ -81,6 +83,10 @@ class Worker:
                     self.pool.remove(instance)
                     while instance in self.held:
                         self.finish(instance)
+            case ("dropped", _):  # as Dispatch.apply_routes does
+                counts = self.pool.counts
+                if not (instances or counts.in_flight or counts.queued):
+                    self.pool = new_pool(0)
         if self.pool.returned:
             self.say("returned")
 
@@ -189,17 +195,31 @@ class SharedSlots(RuleBasedStateMachine):
     @rule(data=st.data(), what=st.sampled_from(["ready", "unready", "gone"]))
     def instance_changes(self, data: st.DataObject, what: str) -> None:
         name = data.draw(st.sampled_from(sorted(self.instances)))
+        if what == "gone":
+            self.end(name)
+            return
         self.tell_all((what, name))
         if what == "ready":
             self.open.add(name)
             self.perform(self.leases.serve(name, R, self.instances[name]))
-            return
-        self.open.discard(name)
-        if what == "unready":
-            self.leases.withhold(name)
         else:
-            del self.instances[name]
-            self.leases.remove(name)
+            self.open.discard(name)
+            self.leases.withhold(name)
+
+    def end(self, name: str) -> None:
+        self.tell_all(("gone", name))
+        self.open.discard(name)
+        del self.instances[name]
+        self.leases.remove(name)
+
+    @precondition(lambda self: not any(worker.pool.queue for worker in self.workers))
+    @rule()
+    def revision_is_deleted_and_made_again(self) -> None:
+        """By a service of the same name; nobody waits for an instance of the deleted one."""
+        for name in list(self.instances):
+            self.end(name)
+        self.tell_all(("dropped", R))
+        self.leases.forget(R)
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())

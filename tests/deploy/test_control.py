@@ -28,7 +28,7 @@ async def test_a_service_is_forgotten_when_it_is_deleted(tmp_path: Path) -> None
                     autoscaler.drained(start.instance)
                 await asyncio.sleep(0.01)
         await deleting
-    assert audience.forgotten == ["hello"]
+    assert sorted(audience.forgotten) == ["hello", "hello-00001", "hello-00002"]
 
 
 async def test_a_service_is_forgotten_that_never_came_up_but_not_for_a_later_revision(
@@ -40,8 +40,8 @@ async def test_a_service_is_forgotten_that_never_came_up_but_not_for_a_later_rev
     async with begun(tmp_path, runtime, audience) as (control, _):
         with pytest.raises(Refused):
             await deploy(control)
-        assert audience.forgotten == ["hello"]
+        assert audience.forgotten == ["hello-00001", "hello"]
         await deploy(control)
         with pytest.raises(Refused):
             await deploy(control)
-        assert audience.forgotten == ["hello"]
+        assert audience.forgotten[2:] == ["hello-00002"]

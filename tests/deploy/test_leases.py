@@ -145,6 +145,27 @@ def test_a_new_node_grants_nothing_before_all_have_spoken() -> None:
     assert leases.join("w2", {"a": 2}) == [Grant("w1", "a", 1)]
 
 
+def test_a_revision_that_is_made_again_is_granted_slots_from_zero() -> None:
+    leases = leases_of("w1")
+    leases.serve("a", R, 80)
+    leases.remove("a")
+    leases.forget(R)  # the worker forgets it too, and what it was granted
+    assert leases.serve("b", R, 1) == [Grant("w1", "b", 1)]
+    assert Lack(R) in leases.starved("w1", R, Level(1, 1), 1)
+    assert leases.level(R) == Level(1, 1)
+
+
+def test_nothing_is_kept_of_revisions_that_come_and_go() -> None:
+    leases = leases_of("w1", "w2")
+    for number in range(100):
+        revision = f"hello-{number:05}"
+        leases.serve("a", revision, 80)
+        leases.seen("w1", revision, Level(3, 0))
+        leases.remove("a")
+        leases.forget(revision)
+    assert leases._revisions == {}
+
+
 def test_slots_of_an_instance_that_serves_only_later_are_not_granted_twice() -> None:
     leases = Leases()
     leases.join("w1", {"a": 2})

@@ -34,7 +34,7 @@ def runtime() -> FakeRuntime:
 
 
 class Audience:
-    """Remembers which services are no more."""
+    """Remembers which services and revisions are no more."""
 
     def __init__(self) -> None:
         self.forgotten: list[str] = []
@@ -43,6 +43,9 @@ class Audience:
 
     def forget(self, service: str) -> None:
         self.forgotten.append(service)
+
+    def forget_revision(self, revision: str) -> None:
+        self.forgotten.append(revision)
 
 
 @asynccontextmanager

@@ -43,6 +43,9 @@ class Audience(Protocol):
     def forget(self, service: str) -> None:
         """A service is no more, or never came up."""
 
+    def forget_revision(self, revision: str) -> None:
+        """A revision is no more, or never came up; nor are its instances."""
+
 
 class Control:
     """The services of a platform, and how they change: one change at a time for each service."""
@@ -130,7 +133,7 @@ class Control:
             theirs = self.revisions_of(name)
             await asyncio.gather(*(self._autoscaler.remove(r.name) for r in theirs))
             for revision in theirs:
-                del self.revisions[revision.name]
+                self._drop(revision)
             self._audience.publish()
             self._audience.forget(name)
             self._event("Deleted", service=service.name, message=f"{name} was deleted")
@@ -236,16 +239,20 @@ class Control:
         """Forget the oldest revisions that nobody can reach, so that they do not pile up."""
         for revision in rollout.retired(service, self.revisions_of(service.name)):
             await self._autoscaler.remove(revision.name)
-            del self.revisions[revision.name]
+            self._drop(revision)
             try:
                 self._store.delete_revision(revision.name)
             except StoreUnavailable as error:  # it is retired again after a restart
                 log.error("an old revision is still kept", why=str(error))
 
+    def _drop(self, revision: Revision) -> None:
+        del self.revisions[revision.name]
+        self._audience.forget_revision(revision.name)
+
     async def _forget(self, known: Service | None, revision: Revision) -> None:
         """Undo what was begun for a revision that does not come up."""
         await self._autoscaler.remove(revision.name)
-        del self.revisions[revision.name]
+        self._drop(revision)
         self._audience.publish()
         await self.tidy()
         if known is None:

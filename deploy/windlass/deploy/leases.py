@@ -147,6 +147,16 @@ class Leases:
             if not (of.instances or of.wants or of.in_flight.total() or of.granted):
                 del self._revisions[known.revision]
 
+    def forget(self, revision: str) -> None:
+        """Forget a revision that is no more, and what was granted of it.
+
+        Workers forget it too: one of the same name that comes later is granted slots from zero, or
+        these would seem to be on their way for ever, and nobody to wait.
+        """
+        of = self._revisions.get(revision)
+        if of is not None and not of.instances:
+            del self._revisions[revision]
+
     # Workers.
 
     def expect(self, workers: Iterable[str]) -> None:

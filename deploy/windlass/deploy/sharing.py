@@ -57,6 +57,12 @@ class Sharing:
         """Forget an instance."""
         self._leases.remove(instance)
 
+    def forget(self, revision: str) -> None:
+        """Forget a revision that is no more."""
+        if timer := self._patience.pop(revision, None):
+            timer.cancel()
+        self._leases.forget(revision)
+
     def linked(self, worker: str, slots: Mapping[str, int], aside: Collection[str]) -> None:
         """A worker has said what it has on lease and has set aside, and can be told."""
         self._perform(self._leases.join(worker, slots, aside))

@@ -89,6 +89,10 @@ class Switchboard:
         self._counters.forget(service)
         self._forget_instances(self.ended.forget(service))
 
+    def forget_revision(self, revision: str) -> None:
+        """Drop what is kept of a revision without instances: it is no more."""
+        self.sharing.forget(revision)
+
     def _forget_instances(self, instances: Iterable[str]) -> None:
         for instance in instances:
             self.requests.pop(instance, None)
@@ -204,11 +208,13 @@ class Switchboard:
 
     def starved(self, worker: str, message: link.Starved) -> None:
         """Requests wait at a worker that has no slot free."""
-        self.sharing.starved(worker, message)
+        if message.revision in self._revisions:
+            self.sharing.starved(worker, message)
 
     def returned(self, worker: str, message: link.Returned) -> None:
         """A worker has given slots back that others wait for."""
-        self.sharing.returned(worker, message)
+        if message.revision in self._revisions:
+            self.sharing.returned(worker, message)
 
     def set_aside(self, worker: str, message: link.InstanceAside) -> None:
         """A worker gives an instance no request for a while, or does again."""
@@ -251,21 +257,23 @@ class Switchboard:
             self.requests[instance.id] += instance.requests
             self.recent.take(message.worker, instance.id, instance.busy, instance.busy_since)
         for seen in message.revisions:
+            revision = self._revisions.get(seen.name)
+            if revision is None:  # it was removed meanwhile
+                continue
             level = Level(seen.in_flight, seen.queued)
             of_all = self.sharing.reported(message.worker, seen.name, level)
             self._autoscaler.seen(seen.name, message.begin, message.end, *of_all, seen.demand)
-            if revision := self._revisions.get(seen.name):
-                self._counters.count_report(
-                    worker=message.worker,
-                    service=revision.service,
-                    revision=seen.name,
-                    in_flight=seen.in_flight,
-                    queued=seen.queued,
-                    responses=seen.responses,
-                    latency=seen.latency,
-                    latency_sum=seen.latency_sum,
-                    cold_starts=seen.cold_starts,
-                )
+            self._counters.count_report(
+                worker=message.worker,
+                service=revision.service,
+                revision=seen.name,
+                in_flight=seen.in_flight,
+                queued=seen.queued,
+                responses=seen.responses,
+                latency=seen.latency,
+                latency_sum=seen.latency_sum,
+                cold_starts=seen.cold_starts,
+            )
 
     def retiring(self, worker: str) -> None:
         """A worker is to end: what it does not use is for others."""
