@@ -24,6 +24,7 @@ from windlass.model.service import Mode
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+_SHARED = 7  # columns that the rows of instances and of revisions have in common
 _ONE_PART = 1 << 62  # minutes: longer than any stretch that is asked for
 
 
@@ -142,11 +143,14 @@ class Ledger:
     def _parts(self, first: int, last: int, service: str | None, step: int) -> list[Usage]:
         given = {"first": first, "last": last, "service": service, "step": step}
         instances: dict[int, list[InstanceUsage]] = defaultdict(list)
-        for part, *shape in self._rows(statements.OF_INSTANCES, given):
-            instances[part].append(_instance_usage(*shape))
+        for part, *row in self._rows(statements.OF_INSTANCES, given):
+            of, (instance, *amounts) = _revision_month(*row[:_SHARED]), row[_SHARED:]
+            used = InstanceUsage(**of, instance=instance, amounts=Amounts(*amounts))
+            instances[part].append(used)
         revisions: dict[int, list[RevisionUsage]] = defaultdict(list)
-        for part, *shape in self._rows(statements.OF_REVISIONS, given):
-            revisions[part].append(_revision_usage(*shape))
+        for part, *row in self._rows(statements.OF_REVISIONS, given):
+            of, counts = _revision_month(*row[:_SHARED]), RevisionAmounts(*row[_SHARED:])
+            revisions[part].append(RevisionUsage(**of, counts=counts))
         return [
             Usage(
                 since=max(first, part * step) * 60,
@@ -232,7 +236,7 @@ class Ledger:
             raise LedgerUnavailable(f"the ledger {self._path} cannot be read: {error}") from error
 
 
-def _instance_usage(
+def _revision_month(
     service: str,
     revision: str,
     mode: str,
@@ -240,42 +244,17 @@ def _instance_usage(
     memory: int,
     labels: str,
     month: str,
-    instance: str,
-    *amounts: int,
-) -> InstanceUsage:
-    return InstanceUsage(
-        service=service,
-        revision=revision,
-        instance=instance,
-        month=month,
-        mode=Mode(mode),
-        milli_cpu=milli_cpu,
-        memory=memory,
-        labels=_pairs(labels),
-        amounts=Amounts(*amounts),
-    )
-
-
-def _revision_usage(
-    service: str,
-    revision: str,
-    mode: str,
-    milli_cpu: int,
-    memory: int,
-    labels: str,
-    month: str,
-    *counts: int,
-) -> RevisionUsage:
-    return RevisionUsage(
-        service=service,
-        revision=revision,
-        month=month,
-        mode=Mode(mode),
-        milli_cpu=milli_cpu,
-        memory=memory,
-        labels=_pairs(labels),
-        counts=RevisionAmounts(*counts),
-    )
+) -> dict[str, Any]:
+    """Return the fields of usage.RevisionMonth from the columns that both queries begin with."""
+    return {
+        "service": service,
+        "revision": revision,
+        "month": month,
+        "mode": Mode(mode),
+        "milli_cpu": milli_cpu,
+        "memory": memory,
+        "labels": tuple(msgspec.json.decode(labels, type=dict[str, str]).items()),
+    }
 
 
 def _columns(facts: msgspec.Struct) -> tuple[Any, ...]:
@@ -284,10 +263,6 @@ def _columns(facts: msgspec.Struct) -> tuple[Any, ...]:
 
 def _labels(labels: tuple[tuple[str, str], ...]) -> str:
     return msgspec.json.encode(dict(labels)).decode()
-
-
-def _pairs(labels: str) -> tuple[tuple[str, str], ...]:
-    return tuple(msgspec.json.decode(labels, type=dict[str, str]).items())
 
 
 def _minutes(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from windlass.billing.book import Book, Rates, Rounding
     from windlass.billing.rows import Amounts
-    from windlass.billing.usage import InstanceUsage, RevisionUsage, Usage
+    from windlass.billing.usage import InstanceUsage, RevisionMonth, Usage
 
 MILLISECOND = 1_000_000  # ns
 SECOND = 1000 * MILLISECOND
@@ -168,7 +168,7 @@ def _kinds(amounts: Amounts, rates: Rates) -> dict[str, int]:
 
 def _add_time(
     found: Quantities,
-    of: InstanceUsage | RevisionUsage,
+    of: RevisionMonth,
     rule: InstanceTime,
     lengths: Mapping[Rate, int],
 ) -> None:

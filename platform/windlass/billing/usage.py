@@ -8,30 +8,28 @@ from windlass.billing.rows import Amounts, Gap, RevisionAmounts
 from windlass.model.service import Mode
 
 
-class InstanceUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What one instance did in one calendar month of UTC."""
+class RevisionMonth(msgspec.Struct, frozen=True, kw_only=True):
+    """One calendar month of UTC of one revision, and what decides its price."""
 
     service: str
     revision: str
-    instance: str
     month: str  # 2026-11
     mode: Mode
     milli_cpu: int
     memory: int  # bytes
     labels: tuple[tuple[str, str], ...] = ()
+
+
+class InstanceUsage(RevisionMonth, frozen=True, kw_only=True):
+    """What one instance did in one month."""
+
+    instance: str
     amounts: Amounts
 
 
-class RevisionUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What the requests of one revision took together in one calendar month of UTC."""
+class RevisionUsage(RevisionMonth, frozen=True, kw_only=True):
+    """What the requests of one revision took together in one month."""
 
-    service: str
-    revision: str
-    month: str
-    mode: Mode
-    milli_cpu: int
-    memory: int  # bytes
-    labels: tuple[tuple[str, str], ...] = ()
     counts: RevisionAmounts
 
 
