@@ -38,6 +38,27 @@ async def test_both_connections_are_kept(rig: Rig) -> None:
     assert rig.origin.connections == 1
 
 
+async def test_the_fields_of_another_client_count_only_for_the_same_address(rig: Rig) -> None:
+    rig.origin.answers("/", OK)
+    dispatch = rig.worker.dispatch
+    known = []
+    for address in ("127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.1"):
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", rig.port, local_addr=(address, 0)
+        )
+        writer.write(b"GET / HTTP/1.1\r\nHost: hello.localhost\r\nX-Own: 1\r\n\r\n")
+        await reader.readuntil(b"hello")
+        writer.close()
+        assert b"\r\nX-Forwarded-For: %b\r\n" % address.encode() in rig.origin.heads[-1]
+        known.append(dispatch.known_fields)
+    assert known[0] is known[1]  # not read again
+    assert known[2] is not known[1]
+    client = await rig.client()
+    client.get("/", "X-Own: 2")
+    assert await client.response() == (200, b"hello")
+    assert b"\r\nX-Own: 2\r\n" in rig.origin.heads[-1]
+
+
 async def test_pipelined_requests_are_answered_in_their_order(rig: Rig) -> None:
     for n in range(5):
         rig.origin.answers(f"/{n}", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % n)

@@ -40,6 +40,7 @@ from windlass.router.tracing import Ids
 if TYPE_CHECKING:
     from windlass.router.access_log import AccessLog
     from windlass.router.exchange import Exchange
+    from windlass.router.headers import Peer, RequestFields
 
 log = structlog.get_logger(__name__)
 
@@ -106,6 +107,9 @@ class Dispatch:
         "draining",
         "emptied",
         "ids",
+        "known_fields",
+        "known_peer",
+        "known_section",
         "max_clients",
         "pools",
         "server_timing",
@@ -121,6 +125,11 @@ class Dispatch:
         self._at_rest: dict[Endpoint, Thaw] = {}  # the node may be freezing them at this moment
         self.pools: dict[str, Pool[Endpoint, Exchange]] = {}
         self.clients: set[Client] = set()
+        # What the section of fields that was read last meant, from whom: who connects anew for each
+        # request sends the same again.
+        self.known_section: bytes | None = None
+        self.known_peer: Peer | None = None
+        self.known_fields: RequestFields | None = None
         self.max_clients = 0  # connected at once, above which idle ones are closed; 0: any number
         self.draining = False
         self.access_log: AccessLog | None = None

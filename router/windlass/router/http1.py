@@ -198,9 +198,15 @@ class ClientConnection(PacedConnection):
         if self.method == b"CONNECT":
             raise Malformed("CONNECT is not served")
         self.target, authority = parse_target(self.method, target)
-        fields = read_request(section, minor, authority, self._peer)
-        if minor == 1 and not authority:
-            self._last_section, self._last_fields = section, fields
+        if minor != 1 or authority:
+            return read_request(section, minor, authority, self._peer)
+        dispatch = self.dispatch
+        fields = dispatch.known_fields
+        if fields is None or section != dispatch.known_section or self._peer != dispatch.known_peer:
+            fields = read_request(section, minor, authority, self._peer)
+            dispatch.known_section, dispatch.known_peer = section, self._peer
+            dispatch.known_fields = fields
+        self._last_section, self._last_fields = section, fields
         return fields
 
     # The request's body.
