@@ -37,6 +37,7 @@ class Endpoint(Instance):
     __slots__ = (
         "connecting",
         "connections",
+        "gives_bulk",
         "gone",
         "idle",
         "last_head",
@@ -52,6 +53,7 @@ class Endpoint(Instance):
         self.idle: list[UpstreamConnection] = []  # the last used is used next
         self.connecting: dict[Exchange, asyncio.Task[None]] = {}
         self.standing = Standing()
+        self.gives_bulk = False  # a large body came from it: new connections expect one
         # Most responses have the very head of the one before (but once a second, for the Date): its
         # bytes are compared instead of parsed.
         self.last_raw = b""

@@ -9,7 +9,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from windlass.router.body import RequestBody
-from windlass.router.bulk import BULK, CAN_SPLICE, MIN, BulkReader
+from windlass.router.bulk import BULK, CAN_SPLICE, MIN, PIPE, BulkReader
 from windlass.router.chunked import encode_chunk
 from windlass.router.errors import Problem, bad_request
 from windlass.router.exchange import body_too_large
@@ -169,7 +169,7 @@ class ClientConnection(PacedConnection):
             self._body_came = 0
             if fields.length >= BULK and CAN_SPLICE and not self._is_bulky and self._is_plain():
                 self._is_bulky = True
-                BulkReader.take_over(self, self._transport)
+                BulkReader.take_over(self, self._transport, PIPE)
             size = len(self._buffer) if fields.length >= len(self._buffer) else PART
             while self._buffer and self._state == AWAITS_BODY:
                 part = bytes(self._buffer[:size])

@@ -12,7 +12,7 @@ from windlass.router.headers import Peer
 from windlass.router.http2_session import ALL_STREAMS, MAX_STREAMS, Session
 from windlass.router.http2_stream import Stream
 from windlass.router.pool import SECOND
-from windlass.router.stall import MIN_PROGRESS, STALL_TIME, unread
+from windlass.router.stall import MAX_UNSENT, MIN_PROGRESS, STALL_TIME, limit_unsent, unread
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,6 +44,7 @@ class ClientSession(Session):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         super().connection_made(transport)
+        limit_unsent(self._transport, MAX_UNSENT)  # all its streams wait in the one buffer
         self._peer = Peer.of(self._transport)
         now = monotonic_ns()
         self._end_idle_at(now + IDLE_TIME)

@@ -14,7 +14,15 @@ from windlass.router.errors import Problem
 from windlass.router.exchange import CLIENT_GONE, Exchange
 from windlass.router.headers import Peer
 from windlass.router.pool import SECOND
-from windlass.router.stall import MIN_PROGRESS, STALL_TIME, awaits_continue, body_timeout, unread
+from windlass.router.stall import (
+    MAX_UNSENT,
+    MIN_PROGRESS,
+    STALL_TIME,
+    awaits_continue,
+    body_timeout,
+    limit_unsent,
+    unread,
+)
 
 if TYPE_CHECKING:
     from windlass.router.body import RequestBody
@@ -40,6 +48,7 @@ class PacedConnection(Exchange, asyncio.Protocol):
         "_body_came",
         "_buffer",
         "_keep",
+        "_keeps_up",
         "_peer",
         "_reading",
         "_state",
@@ -62,6 +71,7 @@ class PacedConnection(Exchange, asyncio.Protocol):
         self._buffer = bytearray()  # a head that is not whole yet, or requests to come
         self._reading = True
         self._writable = True
+        self._keeps_up = False  # once took all that was held back for it
         self._body: RequestBody | None = None  # of the request under way, if it has one
         self._unsent = b""  # what came of it before there was a connection to send it on
         # Bytes at the last look for a stall; -1: not to be compared, the client was held back.
@@ -234,6 +244,9 @@ class PacedConnection(Exchange, asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client takes more."""
         self._writable = True
+        if not self._keeps_up:
+            self._keeps_up = True
+            limit_unsent(self._transport, MAX_UNSENT)
         if self.upstream is not None:
             self.upstream.resume_reading()
         elif self._state == AWAITS_HEAD:

@@ -33,6 +33,7 @@ from windlass.router.http1 import ClientConnection
 from windlass.router.link import LISTENERS
 from windlass.router.node_link import NodeLink
 from windlass.router.pool import SECOND
+from windlass.router.stall import FIRST_UNSENT
 from windlass.router.tls import CertificateFault, Certificates
 from windlass.telemetry import logs
 
@@ -47,9 +48,6 @@ GRACE = 10.0  # seconds for requests under way when told to end by a signal
 NODE_AWAY_LIMIT = 60.0  # seconds without the node after which the worker ends
 HANDSHAKE_TIME = 10.0  # seconds for a client to finish TLS's handshake
 ACCEPT_TIME = 1.0  # seconds in which a connection that was accepted is surely noted
-# Bytes that the kernel takes for a client and has not sent: without it, megabytes for each one that
-# does not read. What is on its way is not limited.
-MAX_UNSENT = 128 * 1024
 KEPT = 16 * 1024**2  # bytes of freed memory that are not given back
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 CANNOT_LISTEN = 3  # exit status
@@ -104,7 +102,7 @@ class Worker:
         self.link.listeners = tuple(sockets)
         for listener in sockets:
             # Those that it accepts inherit it.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, FIRST_UNSENT)
             server = await loop.create_server(
                 lambda: ClientConnection(self.dispatch),
                 sock=listener,

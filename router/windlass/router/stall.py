@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import socket
 import struct
 import termios
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 # byte, Kestrel 5 s under 240 bytes a second.
 STALL_TIME: Final = 30 * SECOND  # ns
 MIN_PROGRESS: Final = 1024  # bytes
+# Bytes that the kernel takes for a client and has not sent: without a limit, megabytes for each one
+# that does not read. What is on its way is not limited. A client gets the lower limit until it has
+# taken what waited for it.
+FIRST_UNSENT: Final = 16 * 1024
+MAX_UNSENT: Final = 128 * 1024
 
 _INT = bytes(4)
 
@@ -33,6 +39,14 @@ def body_timeout() -> Problem:
     seconds = STALL_TIME // SECOND
     detail = f"Less than {MIN_PROGRESS} bytes of the body came within {seconds} s."
     return Problem(408, "body-timeout", detail)
+
+
+def limit_unsent(transport: asyncio.Transport, limit: int) -> None:
+    """Limit the bytes that the kernel takes for a client and has not sent."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        with contextlib.suppress(OSError):  # closed meanwhile
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, limit)
 
 
 def unread(transport: asyncio.Transport) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from mypy_extensions import mypyc_attr
 
-from windlass.router.bulk import BULK, CAN_SPLICE, MIN, BulkReader
+from windlass.router.bulk import BULK, CAN_SPLICE, FIRST, MIN, BulkReader
 from windlass.router.chunked import ChunkedBody, encode_chunk
 from windlass.router.errors import Problem, bad_response
 from windlass.router.grammar import HEAD_END, Malformed, parse_status_line
@@ -221,6 +221,9 @@ class UpstreamConnection(Upstream, asyncio.Protocol):
             head = exchange.with_own_fields(head, monotonic_ns())
         self._reusable = not head.close
         length = 0 if exchange.method == b"HEAD" or head.has_no_body else head.length
+        if self._is_bulky and not self.used and length < BULK:
+            self.endpoint.gives_bulk = self._is_bulky = False  # it was expected in vain
+            self._transport.set_protocol(self)
         if length == len(data):
             exchange.on_response(head, data, True)
             self._complete(exchange)
@@ -228,8 +231,8 @@ class UpstreamConnection(Upstream, asyncio.Protocol):
         if length >= 0:
             self._state, self._left = _LENGTH, length
             if length >= BULK and CAN_SPLICE and not self._is_bulky:
-                self._is_bulky = True
-                BulkReader.take_over(self, self._transport)
+                self.endpoint.gives_bulk = self._is_bulky = True
+                BulkReader.take_over(self, self._transport, FIRST)
         elif length == CHUNKED:
             self._state, self._chunks = _CHUNKS, ChunkedBody()
         else:
@@ -334,6 +337,9 @@ class UpstreamConnection(Upstream, asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self.idle_since = monotonic_ns()
         self.endpoint.connections.add(self)
+        if self.endpoint.gives_bulk:
+            self._is_bulky = True
+            BulkReader.take_over(self, self._transport, FIRST)
 
     def eof_received(self) -> None:
         """Let the transport close: an instance that half-closes has nothing more to say."""
