@@ -98,6 +98,11 @@ def test_too_little_memory_is_told_as_a_quantity() -> None:
         (contained(liveness_probe=Probe(timeout=11)), "container.liveness_probe.timeoutSeconds"),
         (contained(readiness_probe=Probe(port=70000)), "container.readiness_probe.port"),
         (contained(startup_probe=Probe(kind="http", path="x")), "container.startup_probe.path"),
+        (contained(liveness_probe=Probe(grpc_service="a\n")), "container.liveness_probe.service"),
+        (
+            contained(startup_probe=Probe(grpc_service="a" * 1001)),
+            "container.startup_probe.service",
+        ),
         (msgspec.structs.replace(PLAIN, labels=(("a b", ""),)), "labels"),
     ],
 )

@@ -48,6 +48,6 @@ async def watch(
 
 def failing(name: str, probe: Probe) -> str:
     """Return in words that a probe fails."""
-    path = f" GET {probe.path}" if probe.kind == "http" else ""
+    asked = {"tcp": "", "http": f" GET {probe.path}", "grpc": f" {probe.grpc_service}".rstrip()}
     times = "once" if probe.failure_threshold == 1 else f"{probe.failure_threshold} times in a row"
-    return f"its {name} probe ({probe.kind}{path}) failed {times}"
+    return f"its {name} probe ({probe.kind}{asked[probe.kind]}) failed {times}"

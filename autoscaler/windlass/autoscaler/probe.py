@@ -1,7 +1,4 @@
-"""One attempt to find out whether an instance takes requests; when to try again is not known here.
-
-A grpc probe is a plain TCP connect for now: the health protocol needs a gRPC library.
-"""
+"""One attempt to find out whether an instance takes requests; not when to try again."""
 
 from __future__ import annotations
 
@@ -11,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from windlass.autoscaler.grpc_health import HealthCall
 from windlass.model.service import Probe
 
 if TYPE_CHECKING:
     from windlass.model.instance import Address
     from windlass.model.service import Container
+
+READ = 16 * 1024  # bytes at a time
 
 
 async def answers(container: Container, address: Address) -> bool:
@@ -32,6 +32,8 @@ async def passes(probe: Probe, container: Container, address: Address) -> bool:
         async with asyncio.timeout(probe.timeout):
             if probe.kind == "http":
                 return await _http(probe, address.host, port)
+            if probe.kind == "grpc":
+                return await _grpc(probe, address.host, port)
             return await _connects(address.host, port)
     except (OSError, TimeoutError, aiohttp.ClientError):
         return False
@@ -47,11 +49,29 @@ async def _connects(host: str, port: int) -> bool:
 
 async def _http(probe: Probe, host: str, port: int) -> bool:
     """Succeed on 200 to 399, as Kubernetes does."""
-    where = f"[{host}]" if ":" in host else host
     async with (
         aiohttp.ClientSession() as session,
         session.get(
-            f"http://{where}:{port}{probe.path}", headers=probe.headers, allow_redirects=False
+            f"http://{_authority(host, port)}{probe.path}",
+            headers=probe.headers,
+            allow_redirects=False,
         ) as response,
     ):
         return 200 <= response.status < 400
+
+
+async def _grpc(probe: Probe, host: str, port: int) -> bool:
+    """Succeed if the health service says SERVING, as Kubernetes does."""
+    call = HealthCall(probe.grpc_service, _authority(host, port))
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        while call.passed is None:
+            writer.write(call.outgoing())
+            call.take(await reader.read(READ))
+        return call.passed
+    finally:
+        writer.transport.abort()  # close() would wait for one that reads nothing
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -26,6 +26,7 @@ NAME_ALLOWED = (
     f"at most {MAX_NAME} lower-case letters, digits and hyphens, "
     "the first a letter, the last not a hyphen"
 )
+MAX_SERVICE_NAME = 1000  # characters that a grpc probe asks for: they go in one frame
 RESERVED_ENV = frozenset({"PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"})
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?", re.ASCII)
@@ -177,6 +178,9 @@ def _probe(probe: Probe, path: str) -> Iterator[Violation]:
         yield wrong("port", probe.port, "1 to 65535")
     if probe.kind == "http" and not probe.path.startswith("/"):
         yield wrong("path", probe.path, "a path that starts with '/'")
+    if len(probe.grpc_service) > MAX_SERVICE_NAME or not probe.grpc_service.isprintable():
+        allowed = f"at most {MAX_SERVICE_NAME} printable characters"
+        yield wrong("service", probe.grpc_service, allowed)
     if not 0 <= probe.initial_delay <= 240:
         yield wrong("initialDelaySeconds", _plain(probe.initial_delay), "0 to 240")
     if not 0 < probe.period <= 3600:
