@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from windlass.bench.schedule import arrivals, check, client_starts, packed_seconds
@@ -86,6 +86,7 @@ def test_packed_seconds_are_the_integral_of_the_instances_needed(
 
 
 @given(MOMENTS, st.integers(1, 10), st.integers(1, 5), st.integers(1, 7))
+@example([18, 18, 21, 21], 3, 1, 2)
 def test_each_instances_busy_stretches_are_rounded_up(
     moments: list[int], service: int, concurrency: int, grain: int
 ) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from heapq import heappop, heappush
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,7 +64,9 @@ def packed_seconds(
     """
     since: list[float] = []  # begin of the stretch of each instance that is busy
     total = 0.0
-    for moment, needed in _needed(moments, service_time, concurrency):
+    changes = _needed(moments, service_time, concurrency)
+    for moment, same in groupby(changes, itemgetter(0)):
+        *_, (_, needed) = same  # what ends as another begins makes no gap
         while len(since) < needed:
             since.append(moment)
         while len(since) > needed:
