@@ -37,7 +37,7 @@ def foreigner() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def containers(platform: Platform) -> list[Path]:
-    return list((platform.state / "oci/containers").iterdir())
+    return [record.parent for record in (platform.state / "oci/containers").glob("*/record.json")]
 
 
 def written(platform: Platform) -> set[str]:

@@ -117,9 +117,9 @@ async def test_a_killed_conmon_costs_no_request_and_no_line_and_the_end_is_told(
 def folder_of(platform: Platform, instance: str) -> Path:
     """Return the folder of an instance's container."""
     quoted = f'"instance":"{instance}"'
-    folders = (platform.state / "oci/containers").iterdir()
-    [folder] = [each for each in folders if quoted in (each / "record.json").read_text()]
-    return folder
+    records = (platform.state / "oci/containers").glob("*/record.json")
+    [record] = [each for each in records if quoted in each.read_text()]
+    return record.parent
 
 
 async def test_a_node_killed_with_its_child_processes_starts_new_ones(

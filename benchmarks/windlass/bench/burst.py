@@ -3,7 +3,8 @@ many instances serve it, how long clients wait, and what it takes of the platfor
 
     python -m windlass.bench.burst --image IMAGE
 
-IMAGE answers GET /?ms=100 after 100 ms, as examples/static and examples/hello do.
+IMAGE answers GET /?ms=100 after 100 ms, as examples/static and examples/hello do. Bursts are sent
+to services as they are deployed, and to such as have a container on standby for each instance.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from windlass.router.descriptors import raise_limit
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+CONCURRENCY = 80
 PATIENCE = 60.0  # seconds that a client waits
 SETTLED = 2.0  # seconds in which the platform does what it puts off while requests wait
 
@@ -39,10 +41,11 @@ class Plan:
     mode: str = "cloudrun"
     requests: int = 1000
     milliseconds: int = 100  # that each request takes
-    concurrency: int = 80
+    concurrency: int = CONCURRENCY
     most: int = 100  # instances
     rounds: int = 5
     runtime: str = "oci"
+    standby: int | None = None  # containers that stand by for the burst; None: one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,18 +85,20 @@ async def measure(plan: Plan, state: Path) -> Outcome:
         return Outcome(bursts, used.node_kib, used.workers_kib)
 
 
-def _flags(plan: Plan) -> list[str]:
+def _flags(plan: Plan, standby: int | None) -> list[str]:
     flags = ["--image", plan.image, "--max-instances", str(plan.most), "--no-deploy-health-check"]
+    if standby is not None:
+        flags += ["--standby", str(standby)]
     if plan.mode == "lambda":
         return [*flags, "--mode", "lambda"]
     return [*flags, "--concurrency", str(plan.concurrency)]
 
 
 async def _burst(plan: Plan, platform: OwnPlatform, number: int) -> Burst:
-    async with _service(plan, platform, f"single-{number}") as send:
+    async with _service(plan, platform, f"single-{number}", None) as send:
         single = await send(1, 0)
     cold_start = _milliseconds(single.percentile(50))
-    async with _service(plan, platform, f"burst-{number}") as send:
+    async with _service(plan, platform, f"burst-{number}", plan.standby) as send:
         before = platform.used()
         result = await send(plan.requests, plan.milliseconds)
         after = platform.used()
@@ -116,7 +121,7 @@ async def _burst(plan: Plan, platform: OwnPlatform, number: int) -> Burst:
 
 @contextlib.asynccontextmanager
 async def _service(
-    plan: Plan, platform: OwnPlatform, name: str
+    plan: Plan, platform: OwnPlatform, name: str, standby: int | None
 ) -> AsyncIterator[Callable[[int, int], Awaitable[crowd.Outcome]]]:
     """Deploy a service for a while; yield what sends it so many requests of so many ms."""
 
@@ -124,7 +129,10 @@ async def _service(
         request = f"GET /?ms={milliseconds} HTTP/1.1\r\nHost: {name}.localhost\r\n\r\n"
         return crowd.at_once("127.0.0.1", platform.http, request.encode(), count, PATIENCE)
 
-    await platform.run("deploy", name, *_flags(plan))
+    await platform.run("deploy", name, *_flags(plan, standby))
+    async with asyncio.timeout(PATIENCE):
+        while len(await platform.ask(f"services/{name}/standbys")) < (standby or 0):  # noqa: ASYNC110  (another process changes it)
+            await asyncio.sleep(0.1)
     await asyncio.sleep(SETTLED)
     yield send
     await platform.run("services", "delete", name)
@@ -169,8 +177,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     given = parser.parse_args()
     raise_limit()
+    asked = (
+        ("cloudrun", "cloudrun", given.requests, None),
+        ("lambda", "lambda", given.lambda_requests, None),
+        ("cloudrun_standby", "cloudrun", given.requests, -(-given.requests // CONCURRENCY)),
+        ("lambda_standby", "lambda", given.lambda_requests, given.lambda_requests),
+    )
     found: dict[str, dict[str, object]] = {}
-    for mode, requests in (("cloudrun", given.requests), ("lambda", given.lambda_requests)):
+    for name, mode, requests, standby in asked:
         plan = Plan(
             image=given.image,
             mode=mode,
@@ -178,9 +192,10 @@ def main() -> None:
             milliseconds=given.ms,
             rounds=given.rounds,
             runtime=given.runtime,
+            standby=standby,
         )
         with tempfile.TemporaryDirectory(prefix="windlass-burst-") as state:
-            found[mode] = report(plan, uvloop.run(measure(plan, Path(state))))
+            found[name] = report(plan, uvloop.run(measure(plan, Path(state))))
     document.keep("burst", found, given.json)
     sys.exit(1 if any(figures["errors"] for figures in found.values()) else 0)
 

@@ -14,11 +14,16 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from windlass.runtime.oci import commands
+from windlass.runtime.oci.commands import CommandFailed, ended, spawn
+from windlass.runtime.oci.launcher import HERE, Launcher, launcher_for
+from windlass.runtime.oci.parts import locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from windlass.bench.coldstart import App
 
@@ -67,63 +72,56 @@ class Bare:
     after: Callable[[str], list[str]] = lambda name: []
     env: bool = False  # the port goes into the environment
     returns: bool = False  # once it has started the server; before that nobody may ask
+    launcher: Launcher = HERE
 
     async def run(self) -> float:
         """Start it, and return the seconds until it had answered."""
         port, name = free_port(), f"coldstart-{secrets.token_hex(4)}"
         env = {**os.environ, "PORT": str(port)} if self.env else dict(os.environ)
         begun = time.monotonic()
-        process = await asyncio.create_subprocess_exec(
-            *self.words(port, name),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=env,
-        )
+        # As the platform starts its programs: a fork of this process would take milliseconds.
+        process = self.launcher.call(spawn, self.words(port, name), env=env)
         try:
             if self.returns:
-                async with asyncio.timeout(ANSWERS_WITHIN):
-                    await process.wait()
+                await _end_of(process)
             await first_byte(port)
             return time.monotonic() - begun
         finally:
             if after := self.after(name):
-                with contextlib.suppress(subprocess.CalledProcessError):  # it has ended by itself
-                    await run(*after)
+                with contextlib.suppress(CommandFailed):  # it has ended by itself
+                    await commands.run(*after, launcher=self.launcher)
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(ANSWERS_WITHIN):
-                await process.wait()
+            await _end_of(process)
 
 
-async def bare_ways(app: App, folder: Path, runtime: str) -> dict[str, Bare]:
+async def _end_of(process: subprocess.Popen[bytes]) -> None:
+    if process.returncode is None:
+        async with asyncio.timeout(ANSWERS_WITHIN):
+            await ended(process)
+
+
+async def bare_ways(app: App, folder: Path, chosen: str) -> dict[str, Bare]:
     """Return the ways that this machine has; the app's image is unpacked into the folder.
 
-    `runtime` is the OCI runtime (crun or runc) to measure alone.
+    `chosen` is the OCI runtime (crun or runc) that the platform takes here.
     """
     root = folder / app.name / "rootfs"
     loaded = await _unpack(app, root)
-
-    def bundle(port: int) -> Path:
-        return _bundle(app, root, port, runtime)
-
-    ways = {
-        "bare_process": Bare(lambda port, name: app.here(root), env=True),
-        "oci_runtime_alone": Bare(
-            lambda port, name: [runtime, "run", "--bundle", str(bundle(port)), name],
-            lambda name: [runtime, "kill", name, "KILL"],
-        ),
-        # Asked before the container is up, docker's forwarder looks for an address that is not
-        # there yet, and the kernel repeats its question for it only after a whole second.
-        "docker_run": Bare(
-            lambda port, name: [
-                *("docker", "run", "--detach", "--rm", "--name", name),
-                *("--publish", f"127.0.0.1:{port}:8080", "--env", "PORT=8080", app.image),
-            ],
-            lambda name: ["docker", "kill", name],
-            returns=True,
-        ),
-    }
+    ways = {"bare_process": Bare(lambda port, name: app.here(root), env=True)}
+    for runtime in locate().runtimes:
+        name = "oci_runtime" if runtime == chosen else Path(runtime).name
+        ways[f"{name}_alone"] = _alone(app, root, runtime)
+    # Asked before the container is up, docker's forwarder looks for an address that is not there
+    # yet, and the kernel repeats its question for it only after a whole second.
+    ways["docker_run"] = Bare(
+        lambda port, name: [
+            *("docker", "run", "--detach", "--rm", "--name", name),
+            *("--publish", f"127.0.0.1:{port}:8080", "--env", "PORT=8080", app.image),
+        ],
+        lambda name: ["docker", "kill", name],
+        returns=True,
+    )
     if loaded:
         ways["podman_run"] = Bare(
             lambda port, name: [
@@ -133,6 +131,16 @@ async def bare_ways(app: App, folder: Path, runtime: str) -> dict[str, Bare]:
             lambda name: ["podman", "kill", name],
         )
     return ways
+
+
+def _alone(app: App, root: Path, runtime: str) -> Bare:
+    return Bare(
+        lambda port, name: [
+            *(runtime, "run", "--bundle", str(_bundle(app, root, port, runtime)), name)
+        ],
+        lambda name: [runtime, "kill", name, "KILL"],
+        launcher=launcher_for(runtime),
+    )
 
 
 async def _unpack(app: App, root: Path) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 import tempfile
@@ -109,7 +110,7 @@ async def _round(plan: Plan, platform: OwnPlatform) -> None:
     await platform.until_living(SERVICE, plan.at_a_time, plan.at_a_time, ENDED_WITHIN)
     await platform.run("services", "delete", SERVICE)
     async with asyncio.timeout(ENDED_WITHIN):
-        while list((platform.state / "oci/containers").iterdir()):  # noqa: ASYNC110  (another process changes it)
+        while list((platform.state / "oci/containers").glob("*/record.json")):  # noqa: ASYNC110  (another process changes it)
             await asyncio.sleep(0.05)
 
 
@@ -131,17 +132,17 @@ def count(platform: OwnPlatform) -> Counts:
     oci, bridge = platform.state / "oci", name_of(identity(platform.state))
     parents = [top / f"windlass-{bridge}" for top in _hierarchies()]
     groups = [group for parent in parents if parent.is_dir() for group in _folders(parent)]
+    states = [state for runtime in _folders(oci / "states") for state in _folders(runtime)]
     held = {pid for group in groups for pid in _lines(group / "cgroup.procs")}
-    table = Path("/proc/self/mountinfo").read_text().splitlines()
     interfaces = Path(f"/sys/class/net/{bridge}/brif")
     return Counts(
-        mounts=sum(str(oci) in line for line in table),
+        mounts=len(_mounts(platform.node, str(oci))),
         namespaces=len(list((oci / "network/netns").iterdir())),
         interfaces=len(list(interfaces.iterdir())) if interfaces.is_dir() else 0,
         addresses=sum(path.name[0].isdigit() for path in (oci / "network/leases").glob("*/*")),
         cgroups=len(groups),
         processes=len(held | _naming(str(oci))),
-        folders=len(_folders(oci / "containers")) + len(_folders(oci / "states")),
+        folders=len(_folders(oci / "containers")) + len(states),
         node_files=_open_files(platform.node),
         worker_files=sum(_open_files(pid) for pid in platform.workers()),
     )
@@ -161,6 +162,16 @@ def _lines(path: Path) -> list[str]:
         return path.read_text().split()
     except OSError:  # gone meanwhile
         return []
+
+
+def _mounts(pid: int, word: str) -> set[str]:
+    """Return the mounts with a word in them that any thread of a process sees."""
+    found = set()
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            table = (thread / "mountinfo").read_text().splitlines()
+            found |= {line for line in table if word in line}
+    return found
 
 
 def _naming(word: str) -> set[str]:

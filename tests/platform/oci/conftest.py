@@ -33,7 +33,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 async def rig(tmp_path: Path, image: str) -> AsyncIterator[Rig]:
     """An open driver on an empty state; nothing of it is left afterwards."""
-    driver = Oci(tmp_path, f"test-{token_hex(4)}", namespaces_ahead=1)
+    driver = Oci(tmp_path, f"test-{token_hex(4)}", berths_ahead=1)
     await driver.open()
     await driver.prepare(Container(image=image))
     try:

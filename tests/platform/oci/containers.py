@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import hashlib
 import io
@@ -184,7 +185,7 @@ class Rig:
 
     def folders(self) -> list[Path]:
         """Return the folders of all containers."""
-        return list((self._state / "oci/containers").iterdir())
+        return containers(self._state)
 
     def conmon_of(self, instance: str) -> int:
         """Return the pid of the conmon that watches an instance."""
@@ -199,18 +200,32 @@ class Rig:
         raise AssertionError(f"{instance} wrote nothing")
 
 
+def containers(state: Path) -> list[Path]:
+    """Return the folders of a state's containers; those made ahead hold none yet."""
+    return [record.parent for record in (state / "oci/containers").glob("*/record.json")]
+
+
 def parents(bridge: str) -> list[Path]:
     """Return the cgroups of a driver in all hierarchies; others change theirs meanwhile."""
     found = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()]
     return [path for top in found if (path := top / f"windlass-{bridge}").is_dir()]
 
 
+def mounts(state: str) -> set[str]:
+    """Return the mounts of a state that any thread of this process sees."""
+    found = set()
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            table = Path(f"/proc/self/task/{thread}/mountinfo").read_text()
+            found |= {line for line in table.splitlines() if state in line}
+    return found
+
+
 def traces(state: Path, bridge: str) -> list[str]:
     """Return what shows that a driver is or was here, outside its state folder."""
-    table = Path("/proc/self/mountinfo").read_text().splitlines()
     rules = subprocess.run(["iptables-save"], capture_output=True, check=True, text=True).stdout
     return [
-        *(line for line in table if str(state) in line),
+        *mounts(str(state)),
         *(str(path) for path in Path("/sys/class/net").glob(bridge)),
         *(str(path) for path in parents(bridge)),
         *(line for line in rules.splitlines() if bridge in line),

@@ -9,7 +9,7 @@ from pathlib import Path
 from secrets import token_hex
 
 import pytest
-from tests.platform.oci.containers import Rig, fetch
+from tests.platform.oci.containers import Rig, containers, fetch
 
 from windlass.runtime.base import RuntimeUnavailable
 from windlass.runtime.oci import Oci, subnet
@@ -20,13 +20,9 @@ STATE = f"test-adopt-{token_hex(4)}"  # names bridge and cgroups: no other run's
 
 
 async def opened(state: Path, ahead: int = 1) -> Oci:
-    driver = Oci(state, STATE, namespaces_ahead=ahead)
+    driver = Oci(state, STATE, berths_ahead=ahead)
     await driver.open()
     return driver
-
-
-def containers(state: Path) -> list[Path]:
-    return list((state / "oci/containers").iterdir())
 
 
 async def test_a_new_platform_takes_over_what_runs(tmp_path: Path, image: str) -> None:
@@ -93,11 +89,13 @@ async def test_what_ended_meanwhile_is_removed_and_not_adopted(tmp_path: Path, i
 async def test_what_a_crash_left_half_made_is_cleaned_up(tmp_path: Path, image: str) -> None:
     first = Rig(await opened(tmp_path, ahead=0), image, tmp_path)
     await first.driver.standby.keep(first.request(), 1)
-    attachment = await first.driver.network.take()
-    (tmp_path / "oci/containers" / "half-made/writable").mkdir(parents=True)
+    attachment = await first.driver.network.make()
+    half_made = tmp_path / "oci/containers/half-made"
+    (half_made / "writable").mkdir(parents=True)
     # As a kill -9 of the platform: nothing is closed.
     second = Rig(await opened(tmp_path), image, tmp_path)
     assert containers(tmp_path) == []
+    assert not half_made.exists()
     assert not attachment.netns.exists()
     leases = [path for path in (tmp_path / "oci/network/leases").rglob("[0-9]*") if path.is_file()]
     assert len(leases) <= 1  # the new pool's

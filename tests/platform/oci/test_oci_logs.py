@@ -5,17 +5,27 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from windlass.runtime.base import LogLine
+from windlass.runtime.oci.changes import Changes
 from windlass.runtime.oci.logs import Joiner, follow
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 TIME = "2026-01-02T03:04:05.123456789+00:00"
 MOMENT = 1767323045.123456
+
+
+@pytest.fixture
+async def changes() -> AsyncIterator[Changes]:
+    opened = Changes()
+    yield opened
+    opened.close()
 
 
 def joined(*records: bytes) -> list[LogLine]:
@@ -48,10 +58,12 @@ def test_every_text_comes_back(texts: list[str]) -> None:
     assert [x.text for x in joined(*(f"{TIME} stdout F {t}".encode() for t in texts))] == texts
 
 
-async def test_a_log_is_followed_through_halves_and_a_new_beginning(tmp_path: Path) -> None:
+async def test_a_log_is_followed_through_halves_and_a_new_beginning(
+    tmp_path: Path, changes: Changes
+) -> None:
     log, ended = tmp_path / "log", asyncio.Event()
     log.write_text(f"{TIME} stdout F one\n{TIME} stdout F tw")
-    lines = follow(log, ended)
+    lines = follow(log, ended, changes)
     assert (await anext(lines)).text == "one"
     waiting = asyncio.ensure_future(anext(lines))
     with log.open("a") as file:
@@ -65,8 +77,10 @@ async def test_a_log_is_followed_through_halves_and_a_new_beginning(tmp_path: Pa
     assert [line async for line in lines] == []
 
 
-async def test_what_was_written_before_the_end_is_not_lost(tmp_path: Path) -> None:
+async def test_what_was_written_before_the_end_is_not_lost(
+    tmp_path: Path, changes: Changes
+) -> None:
     log, ended = tmp_path / "log", asyncio.Event()
     log.write_text(f"{TIME} stdout F last\n")
     ended.set()
-    assert [line.text async for line in follow(log, ended)] == ["last"]
+    assert [line.text async for line in follow(log, ended, changes)] == ["last"]

@@ -61,7 +61,7 @@ async def test_the_ports_that_are_named_are_reached_and_no_other(
 ) -> None:
     servers = [await asyncio.start_server(_greet, "0.0.0.0", 0) for _ in range(2)]
     opened, closed = (server.sockets[0].getsockname()[1] for server in servers)
-    driver = Oci(tmp_path, token_hex(4), namespaces_ahead=0, reachable_ports=(opened,))
+    driver = Oci(tmp_path, token_hex(4), berths_ahead=0, reachable_ports=(opened,))
     await driver.open()
     await driver.prepare(Container(image=image))
     rig = Rig(driver, image, tmp_path)

@@ -46,7 +46,7 @@ def test_what_is_missing_is_named_with_the_line_that_installs_it(machine: Path) 
     with pytest.raises(RuntimeUnavailable) as fault:
         parts.locate(root=machine)
     assert fault.value.detail == (
-        "apt-get install -y --no-install-recommends conmon containernetworking-plugins runc"
+        "apt-get install -y --no-install-recommends conmon containernetworking-plugins crun"
     )
 
 

@@ -8,11 +8,14 @@ import subprocess
 from typing import TYPE_CHECKING, TypeVar
 
 from windlass.runtime.oci.kernel import readable
+from windlass.runtime.oci.launcher import HERE
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
     from pathlib import Path
     from typing import IO
+
+    from windlass.runtime.oci.launcher import Launcher
 
 T = TypeVar("T")
 
@@ -58,7 +61,10 @@ async def ended(process: subprocess.Popen[bytes]) -> int:
 
 
 async def run(
-    *command: str | Path, given: bytes = b"", env: Mapping[str, str] | None = None
+    *command: str | Path,
+    given: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    launcher: Launcher = HERE,
 ) -> bytes:
     """Run a program to its end with `given` as its input and return what it wrote.
 
@@ -69,7 +75,9 @@ async def run(
     with _memory() as source, _memory() as written, _memory() as complaint:
         source.write(given)
         source.seek(0)
-        process = spawn(command, given=source, written=written, complaint=complaint, env=env)
+        process = launcher.call(
+            spawn, command, given=source, written=written, complaint=complaint, env=env
+        )
         try:
             status = await ended(process)
         except asyncio.CancelledError:

@@ -18,7 +18,9 @@ from windlass.model.instance import Address, Exit
 from windlass.model.service import MIB, Container, Limits
 from windlass.runtime.base import Ended, ImageMissing, Running, RuntimeUnavailable, StartFailed
 from windlass.runtime.oci import engine, logs, parts, seccomp, spec, subnet
+from windlass.runtime.oci.berths import Berths
 from windlass.runtime.oci.cgroups import Cgroups
+from windlass.runtime.oci.changes import Changes
 from windlass.runtime.oci.commands import CommandFailed, to_its_end
 from windlass.runtime.oci.cpu import Cpu
 from windlass.runtime.oci.daemon import Daemon
@@ -52,7 +54,7 @@ class Oci:
         state: Path,
         state_id: str,
         *,
-        namespaces_ahead: int = 12,
+        berths_ahead: int = 12,
         reachable_ports: tuple[int, ...] = (),
     ) -> None:
         """Keep all files below `state`/oci.
@@ -61,9 +63,10 @@ class Oci:
         """
         self._folder = (state / "oci").absolute()
         self._state_id = state_id
-        self._ahead, self._ports = namespaces_ahead, reachable_ports
+        self._ahead, self._ports = berths_ahead, reachable_ports
         self._cgroups = Cgroups(f"windlass-{subnet.name_of(state_id)}")
         self._maker: Maker | None = None
+        self._changes: Changes | None = None
         self._instances: dict[str, Sandbox] = {}
         self._found: list[Sandbox] = []
         self._swept = False  # until then, what an earlier platform left may be in use
@@ -99,20 +102,21 @@ class Oci:
         )
         images = Images(self._folder / "images", found, Daemon())
         images.open()
-        network = Network(
-            self._folder / "network", self._state_id, found, ahead=self._ahead, ports=self._ports
-        )
+        folder = self._folder / "network"
+        network = Network(folder, self._state_id, found, chosen.launcher, self._ports)
         folder = self._folder / "containers"
-        self._maker = Maker(folder, chosen, images, network, self._cgroups, profile)
+        berths = Berths(folder, chosen, network, self._ahead)
+        self._maker = Maker(folder, chosen, images, network, berths, self._cgroups, profile)
+        self._changes = Changes()
         await network.open()
         self._found = await self._maker.sweep()
         self._swept = True
-        await network.prove()
+        await berths.prove()
         log.info("oci runtime open", runtime=chosen.runtime, bridge=network.bridge)
 
     async def close(self) -> None:
         """Let go of the instances, which live on; remove all that was made ahead."""
-        if self._maker is None:
+        if self._maker is None or self._changes is None:
             return
         await self.standby.clear()
         for task in self._watches.values():
@@ -123,10 +127,14 @@ class Oci:
             box.close()
         self._watches, self._found = {}, []
         self._instances.clear()
-        await self._maker.network.close(in_use=bool(living) or not self._swept)
+        await self._maker.berths.close()
+        if self._swept and not living:
+            await self._maker.network.close()
         self._swept = False
+        self._maker.engine.launcher.close()
+        self._changes.close()
         self._cgroups.close()
-        self._maker = None
+        self._maker = self._changes = None
 
     async def prepare(self, container: Container) -> str:
         """Make sure the container's image is here, unpacked; return its configuration's digest.
@@ -155,7 +163,8 @@ class Oci:
         box = self.standby.take(request.revision)
         try:
             box = box or await self._make(request)
-            box.assign(request.instance)
+            if box.record.instance != request.instance:
+                box.assign(request.instance)
             if request.boost:
                 self._cgroups.limit_cpu(box.record.name, request.boost)
             await self._made.engine.start(box.record.name)
@@ -209,8 +218,9 @@ class Oci:
 
     async def logs(self, instance: str) -> AsyncIterator[LogLine]:
         """Yield what the instance wrote from its start, then follow until it ends."""
-        if box := self._instances.get(instance):
-            async for line in logs.follow(box.log, box.ended):
+        box, changes = self._instances.get(instance), self._changes
+        if box and changes:
+            async for line in logs.follow(box.log, box.ended, changes):
                 yield line
 
     @property

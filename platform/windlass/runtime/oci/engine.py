@@ -4,6 +4,7 @@ by trying it."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ from windlass.runtime.base import RuntimeUnavailable
 from windlass.runtime.oci import logs
 from windlass.runtime.oci.commands import SEARCHED, CommandFailed, ended, run, spawn
 from windlass.runtime.oci.kernel import BIND, READ_ONLY, REMOUNT, mount, readable
+from windlass.runtime.oci.launcher import Launcher, launcher_for
 from windlass.runtime.oci.sandbox import clear
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     from windlass.runtime.oci.parts import Parts
@@ -40,51 +43,107 @@ class _State(msgspec.Struct):
     status: str
 
 
+class Conmon:
+    """A conmon that waits until it is told to have its container made."""
+
+    def __init__(
+        self, bundle: Path, process: subprocess.Popen[bytes], start: int, report: int
+    ) -> None:
+        """Take over the pipe that it waits at, and the one that it tells the outcome by."""
+        self.bundle, self.process = bundle, process
+        self._start, self._report = start, report
+        self._begun = False
+
+    def waits(self) -> bool:
+        """Say whether it is still there."""
+        return self.process.poll() is None
+
+    async def begin(self) -> bytes:
+        """Tell it to, and return what it says of the outcome; nothing: it ended without a word.
+
+        It leaves a child behind that lives as long as the container.
+        """
+        self._begun = True
+        try:
+            with contextlib.suppress(BrokenPipeError):  # its status will say how it ended
+                os.write(self._start, b"\0")
+            await ended(self.process)
+            await readable(self._report)
+            return os.read(self._report, 65536)
+        finally:
+            os.close(self._start)
+            os.close(self._report)
+
+    def close(self) -> None:
+        """End one that was not told to begin."""
+        if self._begun:
+            return
+        self._begun = True
+        self.process.kill()
+        self.process.wait()
+        os.close(self._start)
+        os.close(self._report)
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """One OCI runtime with its folder of states, and conmon."""
+    """One OCI runtime with its folder of states, and conmon; where both are started."""
 
     runtime: str
     conmon: str
     states: Path
+    launcher: Launcher
 
-    async def create(self, container: str, bundle: Path) -> tuple[int, int]:
-        """Make a container that waits to be started; return the pids of conmon and its own.
+    @property
+    def name(self) -> str:
+        return Path(self.runtime).name
+
+    def launch(self, container: str, bundle: Path) -> Conmon:
+        """Start conmon for a container that is yet to be made, with its files, in `bundle`.
 
         The bundle's folder gets conmon.pid, container.pid, log/ and, at the end, exit/.
 
         Raises:
-            CommandFailed: with the runtime's message.
+            OSError: it could not be started.
         """
         (bundle / "log").mkdir()
         (bundle / "exit").mkdir()
-        reading, writing = os.pipe()
+        go, start = os.pipe()
+        report, said = os.pipe()
         try:
             with (bundle / "conmon.err").open("wb") as complaints:
-                # conmon leaves a child behind that lives as long as the container.
-                conmon = spawn(
+                process = self.launcher.call(
+                    spawn,
                     self._conmon(container, bundle),
                     complaint=complaints,
-                    env=_ENV | {"_OCI_SYNCPIPE": str(writing)},
+                    env=_ENV | {"_OCI_STARTPIPE": str(go), "_OCI_SYNCPIPE": str(said)},
                     cwd=bundle,
-                    kept=(writing,),
+                    kept=(go, said),
                 )
-            os.close(writing)
-            writing = -1
-            status = await ended(conmon)
-            await readable(reading)
-            said = os.read(reading, 65536)
+        except BaseException:
+            os.close(start)
+            os.close(report)
+            raise
         finally:
-            os.close(reading)
-            if writing >= 0:
-                os.close(writing)
+            os.close(go)
+            os.close(said)
+        return Conmon(bundle, process, start, report)
+
+    async def create(self, conmon: Conmon) -> tuple[int, int]:
+        """Make a container that waits to be started; return the pids of conmon and its own.
+
+        Raises:
+            CommandFailed: with the runtime's message.
+        """
+        said = await conmon.begin()
         if not said:
-            complaint = (bundle / "conmon.err").read_text(errors="replace").strip()
+            complaint = (conmon.bundle / "conmon.err").read_text(errors="replace").strip()
+            status = conmon.process.returncode
             raise CommandFailed("conmon", status, complaint or "it ended without a word")
         report = msgspec.json.decode(said, type=_Report)
         if report.pid < 0:
-            raise CommandFailed(Path(self.runtime).name, report.pid, report.message)
-        return int((bundle / "conmon.pid").read_text()), report.pid
+            raise CommandFailed(self.name, report.pid, report.message)
+        return int((conmon.bundle / "conmon.pid").read_text()), report.pid
 
     def _conmon(self, container: str, bundle: Path) -> list[str]:
         return [
@@ -103,19 +162,26 @@ class Engine:
             CommandFailed: with the runtime's message.
         """
         fifo = self.states / container / "exec.fifo"
-        if Path(self.runtime).name == "runc" and fifo.exists():
-            await _release(fifo)
+        release = _RELEASES.get(self.name)
+        if release and fifo.exists():
+            await release(fifo)
         else:
             await self._run("start", container)
 
     async def delete(self, container: str) -> None:
         """Kill what is left of a container and forget it; no fault if it is unknown."""
-        if (self.states / container).exists():
+        state = self.states / container
+        if not state.exists():
+            return
+        try:
             await self._run("delete", "--force", container)
+        except CommandFailed:
+            if state.exists():  # else it was another one's last step
+                raise
 
     def names(self) -> set[str]:
         """Return the containers that the runtime keeps a state of."""
-        return {entry.name for entry in self.states.iterdir()} if self.states.exists() else set()
+        return _names(self.states)
 
     async def is_running(self, container: str) -> bool:
         """Say whether the container was started and has not ended; it may be frozen."""
@@ -126,24 +192,46 @@ class Engine:
         return msgspec.json.decode(said, type=_State).status in ("running", "paused")
 
     async def _run(self, *words: str) -> bytes:
-        return await run(self.runtime, "--root", self.states, *words, env=_ENV)
+        return await run(
+            self.runtime, "--root", self.states, *words, env=_ENV, launcher=self.launcher
+        )
 
 
-async def _release(fifo: Path) -> None:
-    """Do what `runc start` does: read the byte that the waiting container writes to its fifo.
+# A runtime takes several milliseconds to load before its `start` gets to the fifo at which a
+# container waits: half of what a start from standby takes. To both, a container without a fifo is
+# one that was started.
 
-    runc itself takes several milliseconds to load before it gets there, half of what a start from
-    standby takes. The fifo has been its protocol since 1.0.
-    """
+
+async def _release_runc(fifo: Path) -> None:
+    """Read the byte that the container writes; runc's protocol since 1.0."""
     descriptor = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         async with asyncio.timeout(_RELEASED):
             await readable(descriptor)
+        answered = bool(os.read(descriptor, 1))
     except TimeoutError:
-        raise CommandFailed("runc", 1, "the container does not answer; it may be dead") from None
+        answered = False
     finally:
         os.close(descriptor)
-    os.unlink(fifo)  # to runc, a container with a fifo is one that was not started
+    if not answered:
+        raise CommandFailed("runc", 1, "the container does not answer; it may be dead")
+    os.unlink(fifo)
+
+
+async def _release_crun(fifo: Path) -> None:
+    """Write the byte that the container reads; crun's protocol in all its releases."""
+    try:
+        descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise CommandFailed("crun", 1, f"the container does not answer: {error}") from error
+    os.unlink(fifo)
+    try:
+        os.write(descriptor, b"\0")
+    finally:
+        os.close(descriptor)
+
+
+_RELEASES = {"crun": _release_crun, "runc": _release_runc}
 
 
 async def choose(
@@ -151,37 +239,44 @@ async def choose(
 ) -> Engine:
     """Return the first runtime that runs /bin/true in a container made as ours are.
 
-    `trial` is a folder to do it in; `specify` makes the specification for a root file system.
+    `trial` is a folder to do it in; `specify` makes the specification for a root file system. One
+    that an earlier platform left containers of is tried first: no other knows them.
 
     Raises:
         RuntimeUnavailable: none does; with what each said.
     """
     failures = []
-    for runtime in parts.runtimes:
-        engine = Engine(runtime, parts.conmon, states)
+    folders = {runtime: states / Path(runtime).name for runtime in parts.runtimes}
+    for runtime in sorted(parts.runtimes, key=lambda runtime: not _names(folders[runtime])):
+        engine = Engine(runtime, parts.conmon, folders[runtime], launcher_for(runtime))
         try:
             await _try(engine, trial, specify)
         except (CommandFailed, OSError) as error:
-            failures.append(f"{Path(runtime).name}: {str(error).splitlines()[-1]}")
+            engine.launcher.close()
+            failures.append(f"{engine.name}: {str(error).splitlines()[-1]}")
         else:
             return engine
     raise RuntimeUnavailable(
         "no OCI runtime works on this machine",
-        f"{'; '.join(failures)}. Install another of crun and runc, or use --runtime docker",
+        f"{'; '.join(failures)}. Install the other of crun and runc, or use --runtime docker",
     )
 
 
 async def _try(engine: Engine, trial: Path, specify: Callable[[Path], dict[str, object]]) -> None:
-    clear(trial)
+    engine.launcher.call(clear, trial)
     root = trial / "rootfs"
     root.mkdir(parents=True)
     try:
         # This machine's own files serve as an image, read-only: /bin/true needs no more.
-        mount("/", root, "none", BIND)
-        mount("/", root, "none", BIND | REMOUNT | READ_ONLY)
+        engine.launcher.call(mount, "/", root, "none", BIND)
+        engine.launcher.call(mount, "/", root, "none", BIND | REMOUNT | READ_ONLY)
         (trial / "config.json").write_bytes(msgspec.json.encode(specify(root)))
-        await engine.create(trial.name, trial)
+        await engine.create(engine.launch(trial.name, trial))
         await engine.start(trial.name)
     finally:
         await engine.delete(trial.name)
-        clear(trial)
+        engine.launcher.call(clear, trial)
+
+
+def _names(states: Path) -> set[str]:
+    return {entry.name for entry in states.iterdir()} if states.exists() else set()

@@ -1,19 +1,17 @@
-"""The system calls that Python 3.11 does not offer: mount, umount2 and inotify."""
+"""The system calls that Python 3.11 does not offer: mount, umount2, unshare and inotify."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 READ_ONLY, BIND, REMOUNT = 1, 4096, 32
+_RECURSIVE, _SLAVE = 16384, 1 << 19
+_NEW_MOUNTS = 0x20000  # CLONE_NEWNS
 _DETACH, _NOFOLLOW = 2, 8
 _MODIFY, _MOVED_TO, _CREATE = 0x2, 0x80, 0x100
 _INVALID, _ABSENT = 22, 2  # errno: not a mount point, no such path
@@ -39,29 +37,47 @@ def unmount(target: Path) -> None:
             raise OSError(error, os.strerror(error), os.fspath(target))
 
 
-class Changes:
-    """Tells when a file in a folder is written, made or replaced."""
+def leave_mounts() -> None:
+    """Give the calling thread mounts of its own; it goes on seeing what others mount.
 
-    def __init__(self, folder: Path) -> None:
-        self._fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._fd < 0:
-            raise OSError(ctypes.get_errno(), "inotify_init1: see fs.inotify.max_user_instances")
-        if (
-            _libc.inotify_add_watch(self._fd, os.fsencode(folder), _MODIFY | _MOVED_TO | _CREATE)
-            < 0
-        ):
-            error = ctypes.get_errno()
-            os.close(self._fd)
-            raise OSError(error, os.strerror(error), os.fspath(folder))
+    Raises:
+        OSError: the kernel refused.
+    """
+    if _libc.unshare(_NEW_MOUNTS):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), "a mount namespace")
+    mount("none", Path("/"), "", _RECURSIVE | _SLAVE)
 
-    async def wait(self) -> None:
-        """Return when something changed since the last call."""
-        await readable(self._fd)
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._fd, 65536)
 
-    def close(self) -> None:
-        os.close(self._fd)
+def inotify() -> int:
+    """Return the descriptor of a new inotify that does not block.
+
+    Raises:
+        OSError: this user has too many.
+    """
+    descriptor = int(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), "inotify_init1: see fs.inotify.max_user_instances")
+    return descriptor
+
+
+def add_watch(descriptor: int, folder: Path) -> int:
+    """Return the watch of a folder's files that are written, made or replaced.
+
+    Raises:
+        OSError: it is not there, or this user has too many.
+    """
+    kinds = _MODIFY | _MOVED_TO | _CREATE
+    watch = int(_libc.inotify_add_watch(descriptor, os.fsencode(folder), kinds))
+    if watch < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), os.fspath(folder))
+    return watch
+
+
+def remove_watch(descriptor: int, watch: int) -> None:
+    """Watch a folder no more; no fault if it is gone."""
+    _libc.inotify_rm_watch(descriptor, watch)
 
 
 async def readable(fd: int) -> None:

@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import IO, TYPE_CHECKING
 
 from windlass.runtime.base import LogLine
-from windlass.runtime.oci.kernel import Changes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+    from windlass.runtime.oci.changes import Changes
 
 MAXIMUM = 16 * 1024**2  # bytes of one instance's log; then conmon begins it anew
 
@@ -41,14 +42,14 @@ class Joiner:
             parts.clear()
 
 
-async def follow(path: Path, ended: asyncio.Event) -> AsyncIterator[LogLine]:
+async def follow(path: Path, ended: asyncio.Event, changes: Changes) -> AsyncIterator[LogLine]:
     """Yield all lines of a log, then each new one until the instance has ended."""
     joiner = Joiner()
-    changes = Changes(path.parent)
-    try:
+    with changes.of(path.parent) as changed:
         file = path.open("rb")
         try:
             while True:
+                changed.clear()
                 over = ended.is_set()  # before reading: what came until then is in the file
                 for record in _records(file):
                     for line in joiner.lines(record):
@@ -59,11 +60,9 @@ async def follow(path: Path, ended: asyncio.Event) -> AsyncIterator[LogLine]:
                 elif over:
                     return
                 else:
-                    await _either(changes, ended)
+                    await _either(changed, ended)
         finally:
             file.close()
-    finally:
-        changes.close()
 
 
 def _records(file: IO[bytes]) -> Iterator[bytes]:
@@ -79,8 +78,8 @@ def _replaced(file: IO[bytes], path: Path) -> bool:
     return os.fstat(file.fileno()).st_ino != there.st_ino or there.st_size < file.tell()
 
 
-async def _either(changes: Changes, ended: asyncio.Event) -> None:
-    waits = [asyncio.create_task(changes.wait()), asyncio.create_task(ended.wait())]
+async def _either(*events: asyncio.Event) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -17,6 +17,7 @@ from windlass.runtime.oci.users import Identity, identity
 
 if TYPE_CHECKING:
     from windlass.runtime.base import Start
+    from windlass.runtime.oci.berths import Berths
     from windlass.runtime.oci.cgroups import Cgroups
     from windlass.runtime.oci.engine import Engine
     from windlass.runtime.oci.images import Image, Images
@@ -34,6 +35,7 @@ class Maker:
     engine: Engine
     images: Images
     network: Network
+    berths: Berths
     cgroups: Cgroups
     seccomp: dict[str, object]
     uses: dict[str, str] = field(default_factory=dict)  # container -> id of its image
@@ -44,22 +46,20 @@ class Maker:
         Raises:
             ImageMissing, CommandFailed, OSError, UnknownUser, NothingToRun: nothing is left of it.
         """
-        attachment = await self.network.take()
-        folder = self.folder / attachment.name
+        berth = await self.berths.take()
         try:
             image = await self.images.get(request.container.image, request.image_digest)
-            self.uses[attachment.name] = image.id
-            folder.mkdir(parents=True)
-            self._furnish(folder, request, image, attachment)
+            self.uses[berth.name] = image.id
+            self.engine.launcher.call(self._furnish, berth.folder, request, image, berth.attachment)
             # conmon would go on making it after we had cleared it away.
-            making = self.engine.create(attachment.name, folder)
-            conmon, process = await to_its_end(making)
+            conmon, process = await to_its_end(self.engine.create(berth.conmon))
         except BaseException:
-            await to_its_end(self._clear(attachment.name))
+            berth.conmon.close()
+            await to_its_end(self._clear(berth.name))
             raise
-        record = _record(request, attachment, image)
-        sandbox.write_record(folder, record)
-        return Sandbox(folder, record, os.pidfd_open(process), os.pidfd_open(conmon))
+        record = _record(request, berth.attachment, image)
+        sandbox.write_record(berth.folder, record)
+        return Sandbox(berth.folder, record, os.pidfd_open(process), os.pidfd_open(conmon))
 
     async def unmake(self, box: Sandbox) -> None:
         """Kill the container if it lives, and remove all of it."""
@@ -93,7 +93,7 @@ class Maker:
     async def _clear(self, name: str) -> None:
         await self.engine.delete(name)
         self.cgroups.clear(name)
-        sandbox.clear(self.folder / name)
+        self.engine.launcher.call(sandbox.clear, self.folder / name)
         self.uses.pop(name, None)
         self.network.release(name)
 
@@ -130,16 +130,19 @@ def _record(request: Start, attachment: Attachment, image: Image) -> Record:
         image=image.id,
         host=attachment.address,
         port=request.container.port,
+        instance=request.instance,
     )
 
 
 def _files(folder: Path, attachment: Attachment) -> tuple[tuple[Path, str], ...]:
     hosts = f"127.0.0.1\tlocalhost\n{attachment.address}\t{attachment.name}\n"
     servers = subnet.resolvers(*(path.read_text() for path in _RESOLVERS if path.exists()))
+    # Beside the instance's own files, in memory: that is the fastest.
+    place = folder / sandbox.WRITABLE
     contents = {"hosts": hosts, "hostname": f"{attachment.name}\n", "resolv.conf": servers}
     for name, text in contents.items():
-        (folder / name).write_text(text)
-    return tuple((folder / name, f"/etc/{name}") for name in contents)
+        (place / name).write_text(text)
+    return tuple((place / name, f"/etc/{name}") for name in contents)
 
 
 def _identity(user: int | None, image: Image) -> Identity:

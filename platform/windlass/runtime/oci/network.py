@@ -1,12 +1,9 @@
-"""Gives each instance a network namespace with a private address, made by CNI plugins: a few are
-made ahead, because making one takes longer than starting a process."""
+"""Gives each instance a network namespace with a private address, made by CNI plugins."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
-from collections import deque
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -14,7 +11,6 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
 from windlass.runtime.oci import subnet
 from windlass.runtime.oci.commands import SEARCHED, CommandFailed, run
@@ -23,11 +19,8 @@ from windlass.runtime.oci.kernel import unmount
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from windlass.runtime.oci.launcher import Launcher
     from windlass.runtime.oci.parts import Parts
-
-log = structlog.get_logger(__name__)
-
-QUIET = 0.2  # seconds without a start before the pool is filled again
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +52,21 @@ class Network:
     """The bridge of one state, its addresses, and the namespaces on it."""
 
     def __init__(
-        self, folder: Path, state_id: str, parts: Parts, *, ahead: int, ports: tuple[int, ...]
+        self,
+        folder: Path,
+        state_id: str,
+        parts: Parts,
+        launcher: Launcher,
+        ports: tuple[int, ...],
     ) -> None:
+        """Keep all files in `folder`; namespaces are mounted where the launcher is."""
         self.bridge = subnet.name_of(state_id)
-        self._state_id, self._parts = state_id, parts
+        self._state_id, self._parts, self._launcher = state_id, parts, launcher
         self._netns, self._leases = folder / "netns", folder / "leases"
         self._chosen = folder / "subnet"
-        self._ahead, self._ports = ahead, ports
+        self._ports = ports
         self._conf = b""
-        self._pool: deque[Attachment] = deque()
         self._addresses: dict[str, str] = {}  # by name, of the namespaces made here
-        self._filling: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Write the firewall's rules.
@@ -84,35 +81,35 @@ class Network:
         ports, saved = self._ports, await self._saved_rules()
         await self._restore_rules(subnet.rules(self.bridge, network, ports, saved))
 
-    async def prove(self) -> None:
-        """Make the first namespace of the pool, so that a machine that cannot shows it at once.
+    async def close(self) -> None:
+        """Remove bridge and rules; no instance may be left."""
+        with contextlib.suppress(CommandFailed):  # never made, or gone with a restart
+            await run(self._parts.ip, "link", "delete", self.bridge)
+        await self._restore_rules(subnet.removal(self.bridge, await self._saved_rules()))
+
+    async def make(self) -> Attachment:
+        """Make a namespace with an address of its own.
 
         Raises:
             CommandFailed, OSError: it could not be made.
         """
-        self._pool.append(await self._make())
-        self.fill()
-
-    async def close(self, *, in_use: bool) -> None:
-        """Give back what was made ahead, and with no instance left bridge and rules too."""
-        if self._filling:
-            self._filling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._filling
-        while self._pool:
-            self.release(self._pool.popleft().name)
-        if not in_use:
-            await self._take_down()
-
-    async def take(self) -> Attachment:
-        """Return a namespace, from the pool where one is there.
-
-        Raises:
-            CommandFailed, OSError: none could be made.
-        """
-        attachment = self._pool.popleft() if self._pool else await self._make()
-        self.fill()
-        return attachment
+        name = token_hex(6)
+        path = self._netns / name
+        path.touch()
+        try:
+            await run(
+                *(self._parts.unshare, f"--net={path}"),
+                *(self._parts.ip, "link", "set", "lo", "up"),
+                launcher=self._launcher,
+            )
+            result = msgspec.json.decode(await self._add(name), type=_Result)
+        except BaseException:
+            self.release(name)
+            raise
+        veth = next(i.name for i in result.interfaces if not i.sandbox and i.name != self.bridge)
+        _isolate(veth, self.bridge)
+        address = self._addresses[name] = result.ips[0].address.partition("/")[0]
+        return Attachment(name, path, address)
 
     def release(self, name: str) -> None:
         """Remove a namespace and free its address; no fault if it is gone.
@@ -121,7 +118,7 @@ class Network:
         ends of a veth pair with the namespace, and an address is taken while its file is there.
         """
         path = self._netns / name
-        unmount(path)
+        self._launcher.call(unmount, path)
         path.unlink(missing_ok=True)
         if address := self._addresses.pop(name, None):
             (self._leases / self.bridge / address).unlink(missing_ok=True)
@@ -141,24 +138,6 @@ class Network:
             if is_free(lease.read_text().split()[0]):
                 lease.unlink()
 
-    async def _make(self) -> Attachment:
-        name = token_hex(6)
-        path = self._netns / name
-        path.touch()
-        try:
-            await run(
-                *(self._parts.unshare, f"--net={path}"),
-                *(self._parts.ip, "link", "set", "lo", "up"),
-            )
-            result = msgspec.json.decode(await self._add(name), type=_Result)
-        except BaseException:
-            self.release(name)
-            raise
-        veth = next(i.name for i in result.interfaces if not i.sandbox and i.name != self.bridge)
-        _isolate(veth, self.bridge)
-        address = self._addresses[name] = result.ips[0].address.partition("/")[0]
-        return Attachment(name, path, address)
-
     async def _add(self, name: str) -> bytes:
         env = {
             "CNI_COMMAND": "ADD",
@@ -168,21 +147,9 @@ class Network:
             "CNI_PATH": str(self._parts.cni),
             "PATH": SEARCHED,
         }
-        return await run(self._parts.cni / "bridge", given=self._conf, env=env)
-
-    def fill(self) -> None:
-        """Make namespaces ahead, in the background."""
-        if self._filling is None or self._filling.done():
-            self._filling = asyncio.create_task(self._fill())
-
-    async def _fill(self) -> None:
-        try:
-            while len(self._pool) < self._ahead:
-                await asyncio.sleep(QUIET)
-                self._pool.append(await self._make())
-        except (CommandFailed, OSError) as error:
-            # The next start makes its own, and reports the fault where it hurts.
-            log.warning("no network namespace could be made ahead", error=str(error))
+        return await run(
+            self._parts.cni / "bridge", given=self._conf, env=env, launcher=self._launcher
+        )
 
     def _subnet(self) -> IPv4Network:
         if self._chosen.exists():
@@ -191,11 +158,6 @@ class Network:
         network = subnet.choose(self._state_id, taken)
         self._chosen.write_text(str(network))
         return network
-
-    async def _take_down(self) -> None:
-        with contextlib.suppress(CommandFailed):  # never made, or gone with a restart
-            await run(self._parts.ip, "link", "delete", self.bridge)
-        await self._restore_rules(subnet.removal(self.bridge, await self._saved_rules()))
 
     async def _saved_rules(self) -> str:
         return (await run(f"{self._parts.iptables}-save")).decode()

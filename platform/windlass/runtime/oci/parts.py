@@ -55,7 +55,7 @@ def locate(search: str = SEARCHED, root: Path = Path("/")) -> Parts:
     missing = {_PACKAGES[name] for name, at in found.items() if not at}
     runtimes = tuple(at for name in _RUNTIMES if (at := shutil.which(name, path=path)))
     if not runtimes:
-        missing.add("runc")
+        missing.add(_RUNTIMES[0])
     folders = [root / folder.lstrip("/") for folder in _PLUGIN_FOLDERS]
     cni = next((f for f in folders if all((f / name).exists() for name in _PLUGINS)), None)
     if cni is None:

@@ -17,6 +17,8 @@ from windlass.model.instance import Exit
 from windlass.runtime.oci import orphan
 from windlass.runtime.oci.kernel import mount, readable, unmount
 
+WRITABLE = "writable"  # the folder of a container in which what is in memory is mounted
+
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """What a later platform must know of a container; a file in its folder."""
@@ -99,7 +101,7 @@ def lay_root(folder: Path, image: Path, memory: int) -> Path:
     Raises:
         OSError: the kernel refused.
     """
-    writable, root = folder / "writable", folder / "rootfs"
+    writable, root = folder / WRITABLE, folder / "rootfs"
     writable.mkdir()
     root.mkdir()
     mount("tmpfs", writable, "tmpfs", options=f"size={memory},mode=0700")
@@ -122,7 +124,7 @@ def clear(folder: Path) -> None:
     Raises:
         OSError: a mount is still there, so that nothing below it was removed.
     """
-    for name in ("rootfs", "writable"):
+    for name in ("rootfs", WRITABLE):
         unmount(folder / name)
         with contextlib.suppress(FileNotFoundError):
             (folder / name).rmdir()
