@@ -183,6 +183,17 @@ async def test_one_that_never_listens_is_killed_and_says_what_to_do(stage: Stage
     )
 
 
+async def test_one_that_never_passes_its_probe_says_which(stage: Stage) -> None:
+    probe = Probe(kind="grpc", grpc_service="shop", period=2, failure_threshold=4)
+    stage.probed(startup_probe=probe)
+    await stage.begin(Behaviour(listens=False))
+    await asyncio.sleep(9)
+    assert stage.last.state is State.FAILED
+    assert stage.last.reason.startswith(
+        "did not pass its startup probe (grpc shop) within 8 s: it must listen on 0.0.0.0"
+    )
+
+
 async def test_only_the_last_20_lines_are_said(stage: Stage) -> None:
     lines = tuple(f"line {number}" for number in range(50))
     await stage.begin(Behaviour(listens=False, lines=lines, exit_after=1))

@@ -37,14 +37,33 @@ SERVER = textwrap.dedent("""
     http.server.ThreadingHTTPServer(address, Handler).serve_forever()
 """)
 
+# A server of gRPC's health protocol: a service is not serving while a file is named like it.
+HEALTH = textwrap.dedent("""
+    import concurrent.futures, grpc, os, pathlib
 
-async def deploy(platform: Platform, folder: Path) -> None:
-    """Deploy two instances that are probed every second."""
-    (folder / "server.py").write_text(SERVER.replace("FOLDER", str(folder)))
+    def check(request, context):
+        name = request[2:].decode()  # HealthCheckRequest of one short string
+        with open("FOLDER/asked", "a") as asked:
+            asked.write(name + " ")
+        return bytes([8, 2 if pathlib.Path("FOLDER", name).is_file() else 1])
 
-    def probe(path: str) -> dict[str, object]:
-        return {"httpGet": {"path": path}, "periodSeconds": 1, "failureThreshold": 2}
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
+    methods = {"Check": grpc.unary_unary_rpc_method_handler(check)}
+    handler = grpc.method_handlers_generic_handler("grpc.health.v1.Health", methods)
+    server.add_generic_rpc_handlers((handler,))
+    server.add_insecure_port(os.environ["HOST"] + ":" + os.environ["PORT"])
+    server.start()
+    server.wait_for_termination()
+""")
 
+Check = dict[str, object]
+
+
+async def deploy(
+    platform: Platform, folder: Path, server: str, instances: int, **checks: Check
+) -> None:
+    """Deploy instances that are probed every second."""
+    (folder / "server.py").write_text(server.replace("FOLDER", str(folder)))
     manifest = {
         "apiVersion": "serving.knative.dev/v1",
         "kind": "Service",
@@ -53,15 +72,15 @@ async def deploy(platform: Platform, folder: Path) -> None:
             "template": {
                 "metadata": {
                     "annotations": {
-                        "autoscaling.knative.dev/minScale": "2",
+                        "autoscaling.knative.dev/minScale": str(instances),
                         "windlass.dev/exec": f"{sys.executable} {folder / 'server.py'}",
                     }
                 },
                 "spec": {
                     "containers": [
                         {
-                            "livenessProbe": probe("/alive"),
-                            "readinessProbe": probe("/ready"),
+                            name: {"periodSeconds": 1, "failureThreshold": 2, **check}
+                            for name, check in checks.items()
                         }
                     ]
                 },
@@ -96,7 +115,9 @@ async def test_a_sick_instance_is_left_out_or_replaced_and_no_request_is_lost(
     process_platform: Platform, tmp_path: Path
 ) -> None:
     platform = process_platform
-    await deploy(platform, tmp_path)
+    alive: Check = {"httpGet": {"path": "/alive"}}
+    ready: Check = {"httpGet": {"path": "/ready"}}
+    await deploy(platform, tmp_path, SERVER, 2, livenessProbe=alive, readinessProbe=ready)
     await until_event(platform, "InstanceReady", 2)
     chosen = (await platform.get("app"))[1]  # the pool fills one before the other
 
@@ -121,3 +142,34 @@ async def test_a_sick_instance_is_left_out_or_replaced_and_no_request_is_lost(
     assert "liveness probe (http GET /alive) failed 2 times in a row" in message
     await until_event(platform, "InstanceReady", 3)
     assert chosen not in await servers(platform)
+
+
+async def test_a_grpc_server_says_itself_whether_it_is_healthy(
+    process_platform: Platform, tmp_path: Path
+) -> None:
+    platform = process_platform
+    names = {"startupProbe": "boot", "livenessProbe": "life", "readinessProbe": "shop.Orders"}
+    probes: dict[str, Check] = {probe: {"grpc": {"service": name}} for probe, name in names.items()}
+    probes["startupProbe"]["failureThreshold"] = 60
+    (tmp_path / "boot").touch()
+    asked = tmp_path / "asked"
+
+    async def is_asked_again() -> bool:
+        return asked.is_file() and asked.read_text().count("boot") > 2
+
+    async with asyncio.TaskGroup() as group:
+        deploying = group.create_task(deploy(platform, tmp_path, HEALTH, 1, **probes))
+        await platform.until(is_asked_again, 20)
+        assert not deploying.done()
+        (tmp_path / "boot").unlink()
+    assert set(asked.read_text().split()) >= {"boot", "shop.Orders"}
+
+    (tmp_path / "shop.Orders").touch()
+    message = await until_event(platform, "InstanceUnready")
+    assert "readiness probe (grpc shop.Orders) failed 2 times in a row" in message
+    (tmp_path / "shop.Orders").unlink()
+    await until_event(platform, "InstanceReadyAgain")
+
+    (tmp_path / "life").touch()
+    message = await until_event(platform, "InstanceFailed")
+    assert "liveness probe (grpc life) failed 2 times in a row" in message

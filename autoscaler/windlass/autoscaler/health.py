@@ -1,4 +1,4 @@
-"""Probes of an instance that is ready already: when they are due, and when their verdict changes.
+"""Probes of an instance that is ready: when they are due, when their verdict changes; their words.
 
 What a probe sends, and what follows from a verdict, is not known here.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from windlass.model.service import Probe
+    from windlass.model.service import Container, Probe
 
 
 class Streak:
@@ -48,6 +48,18 @@ async def watch(
 
 def failing(name: str, probe: Probe) -> str:
     """Return in words that a probe fails."""
-    asked = {"tcp": "", "http": f" GET {probe.path}", "grpc": f" {probe.grpc_service}".rstrip()}
     times = "once" if probe.failure_threshold == 1 else f"{probe.failure_threshold} times in a row"
-    return f"its {name} probe ({probe.kind}{asked[probe.kind]}) failed {times}"
+    return f"its {_described(name, probe)} failed {times}"
+
+
+def never_ready(container: Container, budget: float) -> str:
+    """Return in words that a container's startup probe failed for so many seconds."""
+    failed, probe = f"took no request on port {container.port}", container.startup_probe
+    if probe and probe.kind != "tcp":
+        failed = f"did not pass its {_described('startup', probe)}"
+    return f"{failed} within {budget:g} s: it must listen on 0.0.0.0 and the port in $PORT"
+
+
+def _described(name: str, probe: Probe) -> str:
+    asked = {"tcp": "", "http": f" GET {probe.path}", "grpc": f" {probe.grpc_service}".rstrip()}
+    return f"{name} probe ({probe.kind}{asked[probe.kind]})"

@@ -206,10 +206,7 @@ class Life:
             if self._stop.done():
                 return
             if not probing.done():
-                raise _Failure(
-                    f"took no request on port {container.port} within {budget:g} s: "
-                    f"it must listen on 0.0.0.0 and the port in $PORT"
-                )
+                raise _Failure(health.never_ready(container, budget))
             probing.result()
         finally:
             probing.cancel()
