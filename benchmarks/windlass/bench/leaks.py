@@ -165,12 +165,12 @@ def _lines(path: Path) -> list[str]:
 
 
 def _mounts(pid: int, word: str) -> set[str]:
-    """Return the mounts with a word in them that any thread of a process sees."""
+    """Return where any thread of a process sees a mount with a word in it."""
     found = set()
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):  # it ended meanwhile
             table = (thread / "mountinfo").read_text().splitlines()
-            found |= {line for line in table if word in line}
+            found |= {line.split()[4] for line in table if word in line}
     return found
 
 

@@ -212,12 +212,12 @@ def parents(bridge: str) -> list[Path]:
 
 
 def mounts(state: str) -> set[str]:
-    """Return the mounts of a state that any thread of this process sees."""
+    """Return where any thread of this process sees something of a state mounted."""
     found = set()
     for thread in os.listdir("/proc/self/task"):
         with contextlib.suppress(OSError):  # it ended meanwhile
             table = Path(f"/proc/self/task/{thread}/mountinfo").read_text()
-            found |= {line for line in table.splitlines() if state in line}
+            found |= {line.split()[4] for line in table.splitlines() if state in line}
     return found
 
 

@@ -248,12 +248,11 @@ async def choose(
     failures = []
     folders = {runtime: states / Path(runtime).name for runtime in parts.runtimes}
     for runtime in sorted(parts.runtimes, key=lambda runtime: not _names(folders[runtime])):
-        engine = Engine(runtime, parts.conmon, folders[runtime], launcher_for(runtime))
         try:
+            engine = Engine(runtime, parts.conmon, folders[runtime], launcher_for(runtime))
             await _try(engine, trial, specify)
         except (CommandFailed, OSError) as error:
-            engine.launcher.close()
-            failures.append(f"{engine.name}: {str(error).splitlines()[-1]}")
+            failures.append(f"{Path(runtime).name}: {str(error).splitlines()[-1]}")
         else:
             return engine
     raise RuntimeUnavailable(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 READ_ONLY, BIND, REMOUNT = 1, 4096, 32
-_RECURSIVE, _SLAVE = 16384, 1 << 19
+_RECURSIVE, _PRIVATE = 16384, 1 << 18
 _NEW_MOUNTS = 0x20000  # CLONE_NEWNS
 _DETACH, _NOFOLLOW = 2, 8
 _MODIFY, _MOVED_TO, _CREATE = 0x2, 0x80, 0x100
@@ -37,8 +40,8 @@ def unmount(target: Path) -> None:
             raise OSError(error, os.strerror(error), os.fspath(target))
 
 
-def leave_mounts() -> None:
-    """Give the calling thread mounts of its own; it goes on seeing what others mount.
+def leave_mounts(target: Path) -> None:
+    """Give the calling thread mounts of its own, of which no other sees what is done in `target`.
 
     Raises:
         OSError: the kernel refused.
@@ -46,7 +49,7 @@ def leave_mounts() -> None:
     if _libc.unshare(_NEW_MOUNTS):
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), "a mount namespace")
-    mount("none", Path("/"), "", _RECURSIVE | _SLAVE)
+    mount("none", target, "", _RECURSIVE | _PRIVATE)
 
 
 def inotify() -> int:

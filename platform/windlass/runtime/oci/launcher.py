@@ -67,5 +67,5 @@ def has_both_versions(mount: Path = _UNIFIED) -> bool:
 
 
 def _hide_unified() -> None:
-    leave_mounts()
+    leave_mounts(_UNIFIED.parent)
     unmount(_UNIFIED)

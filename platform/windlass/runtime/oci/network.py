@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from windlass.runtime.oci import subnet
-from windlass.runtime.oci.commands import SEARCHED, CommandFailed, run
+from windlass.runtime.oci.commands import SEARCHED, CommandFailed, run, to_its_end
 from windlass.runtime.oci.kernel import unmount
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ class Network:
                 *(self._parts.ip, "link", "set", "lo", "up"),
                 launcher=self._launcher,
             )
-            result = msgspec.json.decode(await self._add(name), type=_Result)
+            # A plugin that is killed leaves one of its own behind, which goes on taking an address.
+            result = msgspec.json.decode(await to_its_end(self._add(name)), type=_Result)
         except BaseException:
             self.release(name)
             raise
