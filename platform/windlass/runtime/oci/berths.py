@@ -20,7 +20,8 @@ from windlass.runtime.oci.commands import CommandFailed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from windlass.runtime.oci.engine import Conmon, Engine
+    from windlass.runtime.oci.conmon import Conmon
+    from windlass.runtime.oci.engine import Engine
     from windlass.runtime.oci.network import Attachment, Network
 
 log = structlog.get_logger(__name__)

@@ -4,7 +4,6 @@ by trying it."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,75 +13,23 @@ import msgspec
 
 from windlass.runtime.base import RuntimeUnavailable
 from windlass.runtime.oci import logs
-from windlass.runtime.oci.commands import SEARCHED, CommandFailed, ended, run, spawn
+from windlass.runtime.oci.commands import SEARCHED, CommandFailed, run
+from windlass.runtime.oci.conmon import Conmon
 from windlass.runtime.oci.kernel import BIND, READ_ONLY, REMOUNT, mount, readable
 from windlass.runtime.oci.launcher import Launcher, launcher_for
 from windlass.runtime.oci.sandbox import clear
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
 
     from windlass.runtime.oci.parts import Parts
 
-# conmon reads its locale's files at each start otherwise, and the runtimes need nothing more.
 _ENV = {"PATH": SEARCHED}
-
-
 _RELEASED = 10.0  # seconds that a waiting container may take to answer
-
-
-class _Report(msgspec.Struct):
-    """What conmon says once the runtime has made the container, or has not."""
-
-    pid: int
-    message: str = ""
 
 
 class _State(msgspec.Struct):
     status: str
-
-
-class Conmon:
-    """A conmon that waits until it is told to have its container made."""
-
-    def __init__(
-        self, bundle: Path, process: subprocess.Popen[bytes], start: int, report: int
-    ) -> None:
-        """Take over the pipe that it waits at, and the one that it tells the outcome by."""
-        self.bundle, self.process = bundle, process
-        self._start, self._report = start, report
-        self._begun = False
-
-    def waits(self) -> bool:
-        """Say whether it is still there."""
-        return self.process.poll() is None
-
-    async def begin(self) -> bytes:
-        """Tell it to, and return what it says of the outcome; nothing: it ended without a word.
-
-        It leaves a child behind that lives as long as the container.
-        """
-        self._begun = True
-        try:
-            with contextlib.suppress(BrokenPipeError):  # its status will say how it ended
-                os.write(self._start, b"\0")
-            await ended(self.process)
-            await readable(self._report)
-            return os.read(self._report, 65536)
-        finally:
-            os.close(self._start)
-            os.close(self._report)
-
-    def close(self) -> None:
-        """End one that was not told to begin."""
-        if self._begun:
-            return
-        self._begun = True
-        self.process.kill()
-        self.process.wait()
-        os.close(self._start)
-        os.close(self._report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,26 +55,7 @@ class Engine:
         """
         (bundle / "log").mkdir()
         (bundle / "exit").mkdir()
-        go, start = os.pipe()
-        report, said = os.pipe()
-        try:
-            with (bundle / "conmon.err").open("wb") as complaints:
-                process = self.launcher.call(
-                    spawn,
-                    self._conmon(container, bundle),
-                    complaint=complaints,
-                    env=_ENV | {"_OCI_STARTPIPE": str(go), "_OCI_SYNCPIPE": str(said)},
-                    cwd=bundle,
-                    kept=(go, said),
-                )
-        except BaseException:
-            os.close(start)
-            os.close(report)
-            raise
-        finally:
-            os.close(go)
-            os.close(said)
-        return Conmon(bundle, process, start, report)
+        return Conmon.launch(self._conmon(container, bundle), bundle, self.launcher)
 
     async def create(self, conmon: Conmon) -> tuple[int, int]:
         """Make a container that waits to be started; return the pids of conmon and its own.
@@ -135,12 +63,7 @@ class Engine:
         Raises:
             CommandFailed: with the runtime's message.
         """
-        said = await conmon.begin()
-        if not said:
-            complaint = (conmon.bundle / "conmon.err").read_text(errors="replace").strip()
-            status = conmon.process.returncode
-            raise CommandFailed("conmon", status, complaint or "it ended without a word")
-        report = msgspec.json.decode(said, type=_Report)
+        report = await conmon.begin()
         if report.pid < 0:
             raise CommandFailed(self.name, report.pid, report.message)
         return int((conmon.bundle / "conmon.pid").read_text()), report.pid
