@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from tests.router.waiting import Waiting
 
@@ -101,6 +102,26 @@ async def test_a_revision_that_vanished_finishes_what_it_has(dispatch: Dispatch)
     dispatch.remove_instance(link.InstanceGone("a"), 2)
     dispatch.apply_routes(routes("hello-00002"), 3)
     assert set(dispatch.pools) == {"hello-00002"}
+
+
+async def test_who_waits_for_a_deleted_service_is_told_at_once(dispatch: Dispatch) -> None:
+    make_ready(dispatch, "a", 0)
+    served, *waiting = (Waiting(dispatch) for _ in range(3))
+    pool = dispatch.pools["hello-00001"]
+    pool.acquire(served, 0)
+    for exchange in waiting:
+        exchange.begin(0)
+    # Another revision has the traffic: they go on waiting for theirs.
+    table = routes("hello-00002", "hello-00001")
+    dispatch.apply_routes(table, 1)
+    assert [exchange.problem for exchange in waiting] == [None, None]
+
+    dispatch.apply_routes(msgspec.structs.replace(table, services=()), 2)
+    for exchange in waiting:
+        assert exchange.problem is not None
+        assert (exchange.problem.status, exchange.problem.kind) == (404, "no-such-service")
+        assert "The service hello was deleted" in exchange.problem.detail
+    assert (served.problem, pool.counts.in_flight, pool.counts.queued) == (None, 1, 0)
 
 
 async def test_an_instance_set_aside_comes_back_after_a_while(

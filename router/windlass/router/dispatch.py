@@ -33,7 +33,7 @@ from windlass.router.link import (
     Thaw,
 )
 from windlass.router.pool import SECOND, Pool, Reason, Refused
-from windlass.router.refusals import too_many, waited_in_vain
+from windlass.router.refusals import deleted, too_many, waited_in_vain
 from windlass.router.routes import Table
 from windlass.router.tracing import Ids
 
@@ -189,7 +189,10 @@ class Dispatch:
     # For the node's messages.
 
     def apply_routes(self, routes: Routes, now: int) -> None:
-        """Replace the routing table; pools of revisions that vanished finish what they have."""
+        """Replace the routing table; revisions that vanished finish what they have.
+
+        Who waits for an instance of a deleted service gets none any more, and is told so.
+        """
         for route in routes.revisions:
             pool = self.pools.get(route.name)
             if pool is None:
@@ -198,7 +201,11 @@ class Dispatch:
                 pool.configure(route, routes.workers)
         self._table = Table(routes, self._domains)
         current = {route.name for route in routes.revisions}
+        services = {service.name for service in routes.services}
         for name, pool in list(self.pools.items()):
+            if pool.route.service not in services:
+                for ticket in pool.dismiss(now, len(pool.queue)):
+                    ticket.refuse(deleted(pool.route), now)
             counts = pool.counts
             if name not in current and not (pool.instances or counts.in_flight or counts.queued):
                 del self.pools[name]

@@ -32,5 +32,11 @@ def waited_in_vain(route: RevisionRoute) -> Problem:
     return Problem(429, "queue-wait", detail, retry_after=1)
 
 
+def deleted(route: RevisionRoute) -> Problem:
+    """Return the problem of a request whose service was deleted while it waited."""
+    detail = f"The service {route.service} was deleted while the request waited for an instance."
+    return Problem(404, "no-such-service", detail)
+
+
 def _budget_spent(route: RevisionRoute) -> Problem:
     return Problem(429, "budget-spent", f"{route.refusal}.", retry_after=BUDGET_RETRY)
