@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from windlass.bench.proxies import BACKEND
+from windlass.bench.proxies import BACKEND, NGINX, WINDLASS
 from windlass.bench.slow import TOOL, Stretch, is_noticed, last_status, main, summary
 from windlass.bench.tally import Tally
 
@@ -38,13 +38,18 @@ def test_the_last_status_counts() -> None:
 @pytest.mark.skipif(
     not (shutil.which(TOOL) and BACKEND.path()), reason="needs slowhttptest and nginx"
 )
-def test_the_normal_load_has_no_error_beside_an_attack(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("proxy", "modes"), [(WINDLASS, ["read", "idle"]), (NGINX, ["headers", "idle"])]
+)
+def test_the_normal_load_has_no_error_beside_an_attack(
+    tmp_path: Path, proxy: str, modes: list[str]
+) -> None:
     out = tmp_path / "figures.json"
     options = ["--seconds", "2", "--rounds", "1", "--rate", "20", "--connections", "20"]
-    options += ["--modes", "read", "idle"]
+    options += ["--proxy", proxy, "--modes", *modes]
     main([*options, "--out", str(out)])  # a stretch this short says nothing about its p99
     results = json.loads(out.read_text())["results"]
-    assert list(results) == ["read", "idle"]
+    assert list(results) == modes
     for figures in results.values():
         assert figures["requests"] == 40
         assert figures["errors"] == figures["held"] == 0

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,18 +28,18 @@ from rich.table import Table
 
 from windlass.bench import load
 from windlass.bench.cputime import cpu_nanoseconds
+from windlass.bench.fake_node import FakeNode
 from windlass.bench.histogram import Histogram
 from windlass.bench.machine import describe
-from windlass.bench.proxies import BACKEND
+from windlass.bench.proxies import BACKEND, NGINX, PROXIES, WINDLASS
 from windlass.bench.servers import CannotStart, running
-from windlass.bench.worker import running_worker
+from windlass.bench.worker import RunningWorker, running_worker
 from windlass.router.descriptors import raise_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from windlass.bench.tally import LoadResult
-    from windlass.bench.worker import RunningWorker
 
 TOOL = "slowhttptest"
 CONCURRENCY = 1000  # more than an attack has connections: what is looked at is the router
@@ -86,6 +87,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="of a stretch without and one with")
     parser.add_argument("--rate", type=float, default=200, help="requests/s of the normal load")
     parser.add_argument("--connections", type=int, default=500, help="of the attack")
+    parser.add_argument(
+        "--proxy",
+        choices=(WINDLASS, NGINX),
+        default=WINDLASS,
+        help=f"{NGINX}: what the same attacks do to it, in the router's place",
+    )
     parser.add_argument("--install", action="store_true", help="apt-get install what is missing")
     parser.add_argument("--out", type=Path, help="write the figures to this file as JSON")
     options = parser.parse_args(arguments)
@@ -99,13 +106,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = Plan(options.seconds, options.rounds, options.rate, options.connections)
     modes = [mode for mode in MODES if mode.name in options.modes]
     try:
-        results = uvloop.run(_measure(modes, plan, console))
+        results = uvloop.run(_measure(options.proxy, modes, plan, console))
     except CannotStart as error:
         console.print(f"cannot measure: {error}", style="red", markup=False)
         return 1
     Console(width=150).print(table(results))
     if options.out:
-        document = {"machine": describe(), "settings": vars(plan), "results": results}
+        settings = {"proxy": options.proxy, **vars(plan)}
+        document = {"machine": describe(), "settings": settings, "results": results}
         options.out.write_text(json.dumps(document, indent=2) + "\n")
     return 1 if any(is_noticed(figures) for figures in results.values()) else 0
 
@@ -127,14 +135,14 @@ def is_noticed(figures: Mapping[str, Any]) -> bool:
     return bool(figures["errors"] or figures["held"] or figures["p99_ratio"] > MAX_RATIO)
 
 
-async def _measure(modes: Sequence[Mode], plan: Plan, console: Console) -> Results:
+async def _measure(proxy: str, modes: Sequence[Mode], plan: Plan, console: Console) -> Results:
     results: Results = {}
     raise_limit()
     with tempfile.TemporaryDirectory(prefix="windlass-slow-") as name:
         directory = Path(name)
         async with (
             running(BACKEND, directory, 0) as backend,
-            running_worker(directory, backend.port, CONCURRENCY) as worker,
+            _running(proxy, directory, backend.port) as worker,
         ):
             await _stretch(worker, plan)  # to warm up; not counted
             for mode in modes:
@@ -143,6 +151,18 @@ async def _measure(modes: Sequence[Mode], plan: Plan, console: Console) -> Resul
                 )
                 results[mode.name] = await _take_turns(worker, mode, plan)
     return results
+
+
+@asynccontextmanager
+async def _running(name: str, directory: Path, backend: int) -> AsyncIterator[RunningWorker]:
+    if name == WINDLASS:
+        async with running_worker(directory, backend, CONCURRENCY) as worker:
+            yield worker
+        return
+    proxy = next(each for each in PROXIES if each.name == name)
+    async with running(proxy, directory, backend) as server:
+        # It has no slots: none is ever held.
+        yield RunningWorker(server.port, server.pid, FakeNode(backend, CONCURRENCY))
 
 
 async def _take_turns(worker: RunningWorker, mode: Mode, plan: Plan) -> Figures:
