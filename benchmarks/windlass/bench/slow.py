@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -46,8 +48,12 @@ CONCURRENCY = 1000  # more than an attack has connections: what is looked at is 
 FREE_LIMIT = 10.0  # seconds after an attack in which every slot must be free again
 MAX_RATIO = 2.0  # of the p99 beside an attack to that without
 IDLE = 10  # idle connections for each one of an attack
-# An attacker has a machine of its own: here it gets what the others leave of this one.
+# An attacker has a machine of its own: here it gets what the others leave of this one. slowhttptest
+# takes a whole core to wait for the next of its bytes, though: once it is connected, it runs for so
+# many seconds of each period only, in which it does all that has become due.
 NICE = ("nice", "-n", "10")
+PERIOD, RUNS = 1.0, 0.01
+ATTACK_RATE = 200  # connections per second
 
 
 @dataclass(frozen=True)
@@ -248,7 +254,10 @@ async def _attacked(
         if not mode.options:
             await process.stdout.readline()  # to open so many at once would be an attack of its own
         talk = asyncio.create_task(process.communicate())
+        reins = asyncio.create_task(_rein_in(process, mode, plan))
         result = await _stretch(worker, plan)
+        reins.cancel()
+        await asyncio.gather(reins, return_exceptions=True)
         async with asyncio.timeout(60):
             output, _ = await talk
     finally:
@@ -257,13 +266,37 @@ async def _attacked(
     return result, last_status(output.decode(errors="replace"))
 
 
+async def _rein_in(process: asyncio.subprocess.Process, mode: Mode, plan: Plan) -> None:
+    if not mode.options:
+        return
+    await asyncio.sleep(plan.connections / ATTACK_RATE + PERIOD)
+    try:
+        while process.returncode is None:
+            process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(PERIOD - RUNS)
+            process.send_signal(signal.SIGCONT)
+            await asyncio.sleep(RUNS)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGCONT)
+
+
 def command(mode: Mode, plan: Plan, port: int) -> list[str]:
     """Return the command line of an attack on a port of this machine."""
     if not mode.options:
         numbers = [str(port), str(plan.connections * IDLE), str(plan.seconds)]
         return [sys.executable, "-m", "windlass.bench.holding", *numbers]
     url = f"http://127.0.0.1:{port}{mode.path}"
-    numbers = ["-c", str(plan.connections), "-r", "200", "-l", str(plan.seconds), "-p", "3"]
+    numbers = [
+        "-c",
+        str(plan.connections),
+        "-r",
+        str(ATTACK_RATE),
+        "-l",
+        str(plan.seconds),
+        "-p",
+        "3",
+    ]
     return [TOOL, *mode.options, "-u", url, *numbers]
 
 
