@@ -99,7 +99,7 @@ class Transport:
 
 
 class _Nowhere:
-    """What has a file's number, as a socket has."""
+    """What has a file's number and takes options, as a socket does."""
 
     def __init__(self) -> None:
         self._file = os.open(os.devnull, os.O_RDONLY)
@@ -107,6 +107,9 @@ class _Nowhere:
     def fileno(self) -> int:
         """Return the number."""
         return self._file
+
+    def setsockopt(self, level: int, name: int, value: int) -> None:
+        """Take an option; it changes nothing."""
 
 
 _NOWHERE = _Nowhere()
