@@ -55,7 +55,7 @@ class PoolAgainstModel(RuleBasedStateMachine):
         try:
             instance = self.pool.acquire(self.tickets, self.now)
         except Refused as refused:
-            assert len(self.waiting) == refused.limit  # noqa: PT017
+            assert len(self.waiting) == refused.limit  # noqa: PT017  (to be given a slot is right, too)
             return
         if instance is None:
             self.waiting.append(self.tickets)

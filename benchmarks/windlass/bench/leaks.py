@@ -136,7 +136,7 @@ def count(platform: OwnPlatform) -> Counts:
     held = {pid for group in groups for pid in _lines(group / "cgroup.procs")}
     interfaces = Path(f"/sys/class/net/{bridge}/brif")
     return Counts(
-        mounts=len(_mounts(platform.node, str(oci))),
+        mounts=len(mounts_of(platform.node, str(oci))),
         namespaces=len(list((oci / "network/netns").iterdir())),
         interfaces=len(list(interfaces.iterdir())) if interfaces.is_dir() else 0,
         addresses=sum(path.name[0].isdigit() for path in (oci / "network/leases").glob("*/*")),
@@ -164,7 +164,7 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def _mounts(pid: int, word: str) -> set[str]:
+def mounts_of(pid: int, word: str) -> set[str]:
     """Return where any thread of a process sees a mount with a word in it."""
     found = set()
     for thread in Path(f"/proc/{pid}/task").iterdir():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import hashlib
 import io
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from windlass.bench.leaks import mounts_of
 from windlass.model.service import Container, Limits
 from windlass.runtime.base import RuntimeUnavailable, Start
 from windlass.runtime.oci import Oci, parts
@@ -213,12 +213,7 @@ def parents(bridge: str) -> list[Path]:
 
 def mounts(state: str) -> set[str]:
     """Return where any thread of this process sees something of a state mounted."""
-    found = set()
-    for thread in os.listdir("/proc/self/task"):
-        with contextlib.suppress(OSError):  # it ended meanwhile
-            table = Path(f"/proc/self/task/{thread}/mountinfo").read_text()
-            found |= {line.split()[4] for line in table.splitlines() if state in line}
-    return found
+    return mounts_of(os.getpid(), state)
 
 
 def traces(state: Path, bridge: str) -> list[str]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from windlass.runtime.oci.launcher import Launcher
 
 # It reads its locale's files at each start otherwise, and the runtimes need nothing more.
-_ENV = {"PATH": SEARCHED}
+ENV = {"PATH": SEARCHED}
 _COMPLAINTS = "conmon.err"
 
 
@@ -57,7 +57,7 @@ class Conmon:
                     spawn,
                     command,
                     complaint=complaints,
-                    env=_ENV | {"_OCI_STARTPIPE": str(go), "_OCI_SYNCPIPE": str(said)},
+                    env=ENV | {"_OCI_STARTPIPE": str(go), "_OCI_SYNCPIPE": str(said)},
                     cwd=bundle,
                     kept=(go, said),
                 )

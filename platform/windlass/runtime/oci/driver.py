@@ -102,8 +102,8 @@ class Oci:
         )
         images = Images(self._folder / "images", found, Daemon())
         images.open()
-        folder = self._folder / "network"
-        network = Network(folder, self._state_id, found, chosen.launcher, self._ports)
+        connections = self._folder / "network"
+        network = Network(connections, self._state_id, found, chosen.launcher, self._ports)
         folder = self._folder / "containers"
         berths = Berths(folder, chosen, network, self._ahead)
         self._maker = Maker(folder, chosen, images, network, berths, self._cgroups, profile)

@@ -13,8 +13,8 @@ import msgspec
 
 from windlass.runtime.base import RuntimeUnavailable
 from windlass.runtime.oci import logs
-from windlass.runtime.oci.commands import SEARCHED, CommandFailed, run
-from windlass.runtime.oci.conmon import Conmon
+from windlass.runtime.oci.commands import CommandFailed, run
+from windlass.runtime.oci.conmon import ENV, Conmon
 from windlass.runtime.oci.kernel import BIND, READ_ONLY, REMOUNT, mount, readable
 from windlass.runtime.oci.launcher import Launcher, launcher_for
 from windlass.runtime.oci.sandbox import clear
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from windlass.runtime.oci.parts import Parts
 
-_ENV = {"PATH": SEARCHED}
 _RELEASED = 10.0  # seconds that a waiting container may take to answer
 
 
@@ -116,7 +115,7 @@ class Engine:
 
     async def _run(self, *words: str) -> bytes:
         return await run(
-            self.runtime, "--root", self.states, *words, env=_ENV, launcher=self.launcher
+            self.runtime, "--root", self.states, *words, env=ENV, launcher=self.launcher
         )
 
 

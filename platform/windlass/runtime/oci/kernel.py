@@ -28,8 +28,7 @@ def mount(source: Path | str, target: Path, kind: str, flags: int = 0, options: 
     """
     words = (os.fsencode(source), os.fsencode(target), kind.encode(), flags, options.encode())
     if _libc.mount(words[0], words[1], words[2], ctypes.c_ulong(flags), words[4]):
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error), os.fspath(target))
+        raise _refusal(os.fspath(target))
 
 
 def unmount(target: Path) -> None:
@@ -47,8 +46,7 @@ def leave_mounts(target: Path) -> None:
         OSError: the kernel refused.
     """
     if _libc.unshare(_NEW_MOUNTS):
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error), "a mount namespace")
+        raise _refusal("a mount namespace")
     mount("none", target, "", _RECURSIVE | _PRIVATE)
 
 
@@ -73,8 +71,7 @@ def add_watch(descriptor: int, folder: Path) -> int:
     kinds = _MODIFY | _MOVED_TO | _CREATE
     watch = int(_libc.inotify_add_watch(descriptor, os.fsencode(folder), kinds))
     if watch < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error), os.fspath(folder))
+        raise _refusal(os.fspath(folder))
     return watch
 
 
@@ -97,3 +94,9 @@ async def readable(fd: int) -> None:
 def _resolve(waiting: asyncio.Future[None]) -> None:
     if not waiting.done():
         waiting.set_result(None)
+
+
+def _refusal(what: str) -> OSError:
+    """Return the error of the last system call."""
+    error = ctypes.get_errno()
+    return OSError(error, os.strerror(error), what)

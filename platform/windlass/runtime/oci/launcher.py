@@ -61,9 +61,9 @@ def launcher_for(runtime: str) -> Launcher:
     return Launcher(hides_unified=Path(runtime).name == "crun" and has_both_versions())
 
 
-def has_both_versions(mount: Path = _UNIFIED) -> bool:
+def has_both_versions() -> bool:
     """Say whether this machine has cgroup version 2 beside version 1."""
-    return (mount / "cgroup.controllers").exists()
+    return (_UNIFIED / "cgroup.controllers").exists()
 
 
 def _hide_unified() -> None:
